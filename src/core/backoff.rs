@@ -63,10 +63,7 @@ impl Backoff {
             ("spacing_ms", self.spacing_ms, 0, longest),
         ] {
             if !(lowest..=highest).contains(&value) {
-                return Err(PolicyError::new(
-                    field,
-                    format!("{field} is {value}, allowed is {lowest} to {highest}"),
-                ));
+                return Err(PolicyError::new(field, format!("{field} is {value}, allowed is {lowest} to {highest}")));
             }
         }
         Ok(())
@@ -200,10 +197,7 @@ mod tests {
         let backoff = Backoff::default();
         assert_eq!(backoff.check(), Ok(()));
         let longest: Vec<u32> = (1..=9).map(|attempt| backoff.delay_ms(attempt, HIGHEST)).collect();
-        assert_eq!(
-            longest,
-            [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
-        );
+        assert_eq!(longest, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
         assert_eq!(backoff.delay_ms(0, HIGHEST), 1_000);
         assert_eq!(backoff.delay_ms(9, LOWEST), 100);
         assert_eq!(backoff.delay_ms(7, HIGHEST / 2), 30_050);

@@ -65,10 +65,7 @@ mod tests {
             count += 1.0;
         }
         let expected = count / 256.0;
-        cells
-            .iter()
-            .map(|&cell| (f64::from(cell) - expected).powi(2) / expected)
-            .sum()
+        cells.iter().map(|&cell| (f64::from(cell) - expected).powi(2) / expected).sum()
     }
 
     #[test]
@@ -79,13 +76,7 @@ mod tests {
         assert!(uniform.contains(&chi_square((0..n).map(|i| hash(0, 0, i)))));
         assert!(uniform.contains(&chi_square((0..n).map(|i| hash(u64::from(i), 5, 5)))));
         assert!(uniform.contains(&chi_square((0..n).map(|i| hash(1, i, 1).wrapping_sub(hash(1, i, 2))))));
-        assert!(
-            uniform.contains(&chi_square((0..n).map(|i| hash(1, i, 1).wrapping_sub(hash(
-                1,
-                i + 1,
-                1
-            )))))
-        );
+        assert!(uniform.contains(&chi_square((0..n).map(|i| hash(1, i, 1).wrapping_sub(hash(1, i + 1, 1))))));
         // The low bits, too.
         assert!(uniform.contains(&chi_square((0..n).map(|i| hash(9, i, 3) << 24))));
     }

@@ -3,9 +3,15 @@
 
 mod backoff;
 pub mod jitter;
+mod link;
 mod policy;
+mod step;
 mod time;
+mod wheel;
 
 pub use backoff::{Attempts, Backoff, RateCap};
+pub use link::{Link, Side};
 pub use policy::{Detection, IdleOn, Policy, PolicyError, Proof, Resend, Strategy};
+pub use step::{Answered, Cause, Change, Context, Evidence, Facts, Input, Notice, Output, Pause, State};
 pub use time::{Clock, Stamp};
+pub use wheel::{Queued, Wheel};

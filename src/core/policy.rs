@@ -99,35 +99,11 @@ static PRESETS: [(&str, Policy); 4] = [
     // A verdict within 30 to 39 s.
     ("normal", NORMAL),
     // A verdict within 6 to 8.5 s.
-    (
-        "fast",
-        Policy {
-            interval_ms: 2_500,
-            timeout_ms: 2_000,
-            ..NORMAL
-        },
-    ),
+    ("fast", Policy { interval_ms: 2_500, timeout_ms: 2_000, ..NORMAL }),
     // Never beats first; asks before it gives a silent peer up.
-    (
-        "passive",
-        Policy {
-            interval_ms: 0,
-            hold_time_ms: 30_000,
-            timeout_ms: 5_000,
-            ..NORMAL
-        },
-    ),
+    ("passive", Policy { interval_ms: 0, hold_time_ms: 30_000, timeout_ms: 5_000, ..NORMAL }),
     // CMPP 2.0 and 3.0, ACTIVE_TEST: C = 3 min, T = 60 s, N = 3, to the second.
-    (
-        "cmpp",
-        Policy {
-            interval_ms: 180_000,
-            timeout_ms: 60_000,
-            resend: Resend::Same,
-            jitter_percent: 0,
-            ..NORMAL
-        },
-    ),
+    ("cmpp", Policy { interval_ms: 180_000, timeout_ms: 60_000, resend: Resend::Same, jitter_percent: 0, ..NORMAL }),
 ];
 
 impl Policy {
@@ -172,11 +148,7 @@ impl Policy {
     /// `timeout_ms` where that is 0.
     #[must_use]
     pub const fn effective_partial_ms(&self) -> u32 {
-        if self.partial_ms == 0 {
-            self.timeout_ms
-        } else {
-            self.partial_ms
-        }
+        if self.partial_ms == 0 { self.timeout_ms } else { self.partial_ms }
     }
 
     /// The longest that unread bytes hold a verdict up, in milliseconds: `late_reader_limit_ms`, or ten times
@@ -202,19 +174,12 @@ impl Policy {
     #[must_use]
     pub fn detection(&self) -> Detection {
         let tries = u64::from(self.tries_ms());
-        Detection {
-            earliest_ms: clamped(tries),
-            latest_ms: clamped(self.longest_silence_ms() + tries),
-        }
+        Detection { earliest_ms: clamped(tries), latest_ms: clamped(self.longest_silence_ms() + tries) }
     }
 
     /// N·T where the peer is asked, otherwise 0.
     fn tries_ms(&self) -> u32 {
-        if self.probes() {
-            clamped(u64::from(self.tries) * u64::from(self.timeout_ms))
-        } else {
-            0
-        }
+        if self.probes() { clamped(u64::from(self.tries) * u64::from(self.timeout_ms)) } else { 0 }
     }
 
     /// The longest that a link without any sign of life waits for its first try, or for the end of its hold.
@@ -245,10 +210,7 @@ impl Policy {
             ("up_after", self.up_after, 0, 255),
         ] {
             if !(lowest..=highest).contains(&value) {
-                return Err(PolicyError::new(
-                    field,
-                    format!("{field} is {value}, allowed is {lowest} to {highest}"),
-                ));
+                return Err(PolicyError::new(field, format!("{field} is {value}, allowed is {lowest} to {highest}")));
             }
         }
         Ok(())
@@ -263,10 +225,7 @@ impl Policy {
                 let sentence =
                     format!("{field} + tries * timeout_ms is {value} + {tries} * {timeout}, allowed is {most} at most");
                 // Blamed on the larger part: that is the one to shrink.
-                return Err(PolicyError::new(
-                    if tries_ms > value.into() { "timeout_ms" } else { field },
-                    sentence,
-                ));
+                return Err(PolicyError::new(if tries_ms > value.into() { "timeout_ms" } else { field }, sentence));
             }
         }
         Ok(())
@@ -514,11 +473,7 @@ pub(super) mod tests {
                 *of(&mut policy) = value;
                 let error = policy.check().unwrap_err();
                 assert_eq!(error.field(), field);
-                assert!(
-                    error
-                        .sentence()
-                        .starts_with(&format!("{field} is {value}, allowed is "))
-                );
+                assert!(error.sentence().starts_with(&format!("{field} is {value}, allowed is ")));
             }
         }
         assert_eq!(sentence("timeout=0"), "timeout_ms is 0, allowed is 1 to 536870912");
@@ -574,10 +529,7 @@ pub(super) mod tests {
     #[test]
     fn sentences_read_well() {
         for (line, expected) in [
-            (
-                "timeout=50h",
-                "interval_ms + tries * timeout_ms is 9000 + 3 * 180000000, allowed is 536870912 at most",
-            ),
+            ("timeout=50h", "interval_ms + tries * timeout_ms is 9000 + 3 * 180000000, allowed is 536870912 at most"),
             (
                 "partial=40s",
                 "partial_ms is 40000, allowed is 0 (= timeout_ms) to 39000: the verdict falls after that time",

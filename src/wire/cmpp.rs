@@ -59,21 +59,10 @@ pub(super) fn classify<'a>(message: &Message<'a>) -> Inbound<'a> {
     let sequence = message.sequence().unwrap_or(0);
     match message.opcode() {
         Some(ACTIVE_TEST) => {
-            let owed = Owed {
-                sequence,
-                ..Owed::default()
-            };
-            Inbound::Beat {
-                sequence,
-                owed: Some(owed),
-                told: Told::default(),
-            }
+            let owed = Owed { sequence, ..Owed::default() };
+            Inbound::Beat { sequence, owed: Some(owed), told: Told::default() }
         }
-        Some(ACTIVE_TEST_RESP) => Inbound::Answer {
-            sequence,
-            echo_us: None,
-            told: Told::default(),
-        },
+        Some(ACTIVE_TEST_RESP) => Inbound::Answer { sequence, echo_us: None, told: Told::default() },
         _ => Inbound::Message,
     }
 }
@@ -95,15 +84,9 @@ mod tests {
         let mut out = [0xaa; 16];
         assert_eq!(beat(1, &Fields::default(), &mut out), Some(12));
         assert_eq!(out, [0, 0, 0, 12, 0, 0, 0, 8, 0, 0, 0, 1, 0xaa, 0xaa, 0xaa, 0xaa]);
-        let owed = Owed {
-            sequence: 0xffff_fffe,
-            ..Owed::default()
-        };
+        let owed = Owed { sequence: 0xffff_fffe, ..Owed::default() };
         assert_eq!(answer(&owed, &Fields::default(), &mut out), Some(13));
-        assert_eq!(
-            out,
-            [0, 0, 0, 13, 0x80, 0, 0, 8, 0xff, 0xff, 0xff, 0xfe, 0, 0xaa, 0xaa, 0xaa]
-        );
+        assert_eq!(out, [0, 0, 0, 13, 0x80, 0, 0, 8, 0xff, 0xff, 0xff, 0xfe, 0, 0xaa, 0xaa, 0xaa]);
     }
 
     #[test]

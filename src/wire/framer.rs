@@ -90,14 +90,7 @@ impl Framer {
     /// A framer at the first octet of a stream. Allocates nothing.
     #[must_use]
     pub const fn new(framing: &'static Framing) -> Self {
-        Self {
-            framing,
-            have: 0,
-            total: 0,
-            header: [0; HEADER_MAX],
-            whole: Vec::new(),
-            desync: None,
-        }
+        Self { framing, have: 0, total: 0, header: [0; HEADER_MAX], whole: Vec::new(), desync: None }
     }
 
     /// Takes from the front of `bytes` up to the end of the next message and hands that message out; `None`: the
@@ -146,11 +139,7 @@ impl Framer {
         }
         self.absorb(bytes, self.total);
         let complete = self.have == self.total;
-        Ok(complete.then(|| Message {
-            framing: self.framing,
-            head: self.head(),
-            length: self.total,
-        }))
+        Ok(complete.then(|| Message { framing: self.framing, head: self.head(), length: self.total }))
     }
 
     /// Takes bytes until `until` octets of the open message have been seen, keeping what the row asks for.
@@ -214,11 +203,7 @@ impl Framing {
             Keep::Whole => message,
             Keep::Header(kept) => &message[..message.len().min(kept as usize)],
         };
-        Ok(Some(Message {
-            framing: self,
-            head,
-            length,
-        }))
+        Ok(Some(Message { framing: self, head, length }))
     }
 
     /// The length of the message of which `head` is at least the first [`lead`](Self::lead) octets.
@@ -239,11 +224,7 @@ impl Framing {
 
     /// How many octets it takes to know how long a message is, and that it is one.
     const fn lead(&self) -> usize {
-        if self.length.end() > self.begins_with.len() {
-            self.length.end()
-        } else {
-            self.begins_with.len()
-        }
+        if self.length.end() > self.begins_with.len() { self.length.end() } else { self.begins_with.len() }
     }
 
     const fn fields_end(&self) -> usize {
@@ -262,21 +243,13 @@ impl Field {
     /// A field with its most significant octet first.
     #[must_use]
     pub const fn big(offset: u8, size: u8) -> Self {
-        Self {
-            offset,
-            size,
-            little_endian: false,
-        }
+        Self { offset, size, little_endian: false }
     }
 
     /// A field with its least significant octet first.
     #[must_use]
     pub const fn little(offset: u8, size: u8) -> Self {
-        Self {
-            offset,
-            size,
-            little_endian: true,
-        }
+        Self { offset, size, little_endian: true }
     }
 
     /// Its value in a message; `None` if there is no such field, or the message is too short to have it.
@@ -287,11 +260,7 @@ impl Field {
         }
         let octets = message.get(self.offset as usize..self.end())?;
         let join = |value: u32, octet: &u8| value << 8 | u32::from(*octet);
-        Some(if self.little_endian {
-            octets.iter().rev().fold(0, join)
-        } else {
-            octets.iter().fold(0, join)
-        })
+        Some(if self.little_endian { octets.iter().rev().fold(0, join) } else { octets.iter().fold(0, join) })
     }
 
     const fn end(self) -> usize {
@@ -381,17 +350,8 @@ mod tests {
         ..HTTP_2
     };
     /// A length field that counts more than the message.
-    const NEGATIVE: Framing = Framing {
-        length: Field::big(0, 1),
-        adjust: -4,
-        header_minimum: 2,
-        ..HTTP_2
-    };
-    const WHOLE: Framing = Framing {
-        maximum: 64,
-        keep: Keep::Whole,
-        ..IEC_104
-    };
+    const NEGATIVE: Framing = Framing { length: Field::big(0, 1), adjust: -4, header_minimum: 2, ..HTTP_2 };
+    const WHOLE: Framing = Framing { maximum: 64, keep: Keep::Whole, ..IEC_104 };
 
     const _: () = assert!(
         IEC_104.is_sound() && HTTP_2.is_sound() && MYSQL.is_sound() && MEMCACHED.is_sound() && NEGATIVE.is_sound()
@@ -438,10 +398,7 @@ mod tests {
         let mut bytes = &[0u8, 0, 0, 0][..];
         let mut framer = Framer::new(&MYSQL);
         let message = framer.next(&mut bytes).unwrap().unwrap();
-        assert_eq!(
-            (message.opcode(), message.sequence(), message.length()),
-            (None, None, 4)
-        );
+        assert_eq!((message.opcode(), message.sequence(), message.length()), (None, None, 4));
         // Also where a longer one has been in its place.
         let portions: [&[u8]; 3] = [&[1, 0, 0], &[0, 0x0e, 0], &[0, 0, 0]];
         let messages = [(vec![1, 0, 0, 0, 0x0e], 5), (vec![0; 4], 4)];
@@ -452,10 +409,7 @@ mod tests {
     fn lengths_beyond_all_arithmetic() {
         let mut header = [0u8; 24];
         header[8..12].copy_from_slice(&u32::MAX.to_be_bytes());
-        assert_eq!(
-            run(&MEMCACHED, &[&header]).1,
-            Some(Desync::TooLong { length: u32::MAX })
-        );
+        assert_eq!(run(&MEMCACHED, &[&header]).1, Some(Desync::TooLong { length: u32::MAX }));
         assert_eq!(run(&NEGATIVE, &[&[5]]).1, Some(Desync::TooShort { length: 5 }));
         assert_eq!(run(&NEGATIVE, &[&[3]]).1, Some(Desync::TooShort { length: 3 }));
         assert_eq!(run(&NEGATIVE, &[&[6, 1]]).0, [(vec![6, 1], 2)]);
@@ -502,35 +456,11 @@ mod tests {
 
     #[test]
     fn a_row_that_makes_no_sense_is_told_from_one_that_does() {
-        assert!(
-            !Framing {
-                length: Field::NONE,
-                ..HTTP_2
-            }
-            .is_sound()
-        );
-        assert!(
-            !Framing {
-                header_minimum: 2,
-                ..HTTP_2
-            }
-            .is_sound()
-        );
+        assert!(!Framing { length: Field::NONE, ..HTTP_2 }.is_sound());
+        assert!(!Framing { header_minimum: 2, ..HTTP_2 }.is_sound());
         assert!(!Framing { maximum: 8, ..HTTP_2 }.is_sound());
-        assert!(
-            !Framing {
-                keep: Keep::Header(3),
-                ..HTTP_2
-            }
-            .is_sound()
-        );
-        assert!(
-            !Framing {
-                keep: Keep::Header(25),
-                ..HTTP_2
-            }
-            .is_sound()
-        );
+        assert!(!Framing { keep: Keep::Header(3), ..HTTP_2 }.is_sound());
+        assert!(!Framing { keep: Keep::Header(25), ..HTTP_2 }.is_sound());
     }
 
     #[test]

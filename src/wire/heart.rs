@@ -126,11 +126,7 @@ pub(super) fn answer(owed: &Owed, fields: &Fields<'_>, out: &mut [u8]) -> Option
         hold_ms: fields.hold_ms,
         state: fields.state,
     };
-    let room = if fields.datagram {
-        usize::from(owed.room)
-    } else {
-        FRAME_MAX
-    };
+    let room = if fields.datagram { usize::from(owed.room) } else { FRAME_MAX };
     encode(&frame, room, out)
 }
 
@@ -140,40 +136,15 @@ pub(super) fn classify<'a>(message: &Message<'a>) -> Inbound<'a> {
         Ok(frame) => frame,
         Err(rejection) => return Inbound::Rejected(rejection),
     };
-    let Frame {
-        sequence,
-        time_us,
-        next_due_ms,
-        hold_ms,
-        state_left_out,
-        state,
-        ..
-    } = frame;
-    let told = Told {
-        next_due_ms,
-        hold_ms,
-        state_left_out,
-        state,
-    };
+    let Frame { sequence, time_us, next_due_ms, hold_ms, state_left_out, state, .. } = frame;
+    let told = Told { next_due_ms, hold_ms, state_left_out, state };
     match frame.kind {
         Kind::Heart => {
             // A message has at most 1200 octets, so its length is a u16.
-            let owed = Owed {
-                sequence,
-                echo_us: time_us,
-                room: message.length() as u16,
-            };
-            Inbound::Beat {
-                sequence,
-                owed: (!frame.one_way).then_some(owed),
-                told,
-            }
+            let owed = Owed { sequence, echo_us: time_us, room: message.length() as u16 };
+            Inbound::Beat { sequence, owed: (!frame.one_way).then_some(owed), told }
         }
-        Kind::Answer => Inbound::Answer {
-            sequence,
-            echo_us: Some(time_us),
-            told,
-        },
+        Kind::Answer => Inbound::Answer { sequence, echo_us: Some(time_us), told },
         Kind::Other(_) => Inbound::Message,
     }
 }
@@ -319,18 +290,12 @@ impl fmt::Display for Rejection {
             Self::NotAFrame(desync) => write!(f, "not a frame: {desync}"),
             Self::Length { said } => write!(f, "the frame says its length is {said}, and it is not"),
             Self::Version(version) => write!(f, "the frame is of version {version}, only {VERSION} is known"),
-            Self::Flags(flags) => write!(
-                f,
-                "the frame has flags {flags:#06x}, which must be understood and are not"
-            ),
+            Self::Flags(flags) => write!(f, "the frame has flags {flags:#06x}, which must be understood and are not"),
             Self::Field(number) => write!(f, "the frame has field {number}, which must be understood and is not"),
             Self::FieldTruncated => f.write_str("a field runs past the end of the frame"),
             Self::StateTwice => f.write_str("the frame has two states"),
             Self::StateTooLong(length) => {
-                write!(
-                    f,
-                    "the state in the frame has {length} octets, at most {STATE_MAX} are allowed"
-                )
+                write!(f, "the state in the frame has {length} octets, at most {STATE_MAX} are allowed")
             }
         }
     }
@@ -342,28 +307,14 @@ impl std::error::Error for Rejection {}
 mod tests {
     use super::*;
 
-    const HEART: Fields<'static> = Fields {
-        sent_us: 1_000_000,
-        next_due_ms: 9_000,
-        hold_ms: 30_000,
-        one_way: false,
-        datagram: false,
-        state: &[],
-    };
-    const OWED: Owed = Owed {
-        echo_us: 1_000_000,
-        sequence: 7,
-        room: HEADER as u16,
-    };
+    const HEART: Fields<'static> =
+        Fields { sent_us: 1_000_000, next_due_ms: 9_000, hold_ms: 30_000, one_way: false, datagram: false, state: &[] };
+    const OWED: Owed = Owed { echo_us: 1_000_000, sequence: 7, room: HEADER as u16 };
 
     /// The octets of an indented line of `docs/heart-frame.md`.
     fn example(number: usize) -> Vec<u8> {
         let page = include_str!("../../docs/heart-frame.md");
-        let line = page
-            .lines()
-            .filter(|line| line.starts_with("    4842"))
-            .nth(number)
-            .expect("an example");
+        let line = page.lines().filter(|line| line.starts_with("    4842")).nth(number).expect("an example");
         let digits: String = line.split_whitespace().collect();
         let octet = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal");
         (0..digits.len()).step_by(2).map(octet).collect()
@@ -388,15 +339,9 @@ mod tests {
     #[test]
     fn the_examples_of_the_page_are_what_is_built() {
         assert_eq!(built(|out| beat(7, &HEART, out)), example(0));
-        let ok = Fields {
-            state: b"ok",
-            ..Fields::default()
-        };
+        let ok = Fields { state: b"ok", ..Fields::default() };
         assert_eq!(built(|out| answer(&OWED, &ok, out)), example(1));
-        assert_eq!(
-            built(|out| answer(&OWED, &Fields { datagram: true, ..ok }, out)),
-            example(2)
-        );
+        assert_eq!(built(|out| answer(&OWED, &Fields { datagram: true, ..ok }, out)), example(2));
     }
 
     #[test]
@@ -404,15 +349,9 @@ mod tests {
         let octets = [example(0), example(1), example(2)];
         let heart = decode(&octets[0]).unwrap();
         assert_eq!((heart.kind, heart.sequence, heart.time_us), (Kind::Heart, 7, 1_000_000));
-        assert_eq!(
-            (heart.next_due_ms, heart.hold_ms, heart.one_way),
-            (9_000, 30_000, false)
-        );
+        assert_eq!((heart.next_due_ms, heart.hold_ms, heart.one_way), (9_000, 30_000, false));
         let answer = decode(&octets[1]).unwrap();
-        assert_eq!(
-            (answer.kind, answer.sequence, answer.time_us),
-            (Kind::Answer, 7, 1_000_000)
-        );
+        assert_eq!((answer.kind, answer.sequence, answer.time_us), (Kind::Answer, 7, 1_000_000));
         assert_eq!((answer.state, answer.state_left_out), (&b"ok"[..], false));
         let short = decode(&octets[2]).unwrap();
         assert_eq!((short.state, short.state_left_out), (&b""[..], true));
@@ -422,16 +361,9 @@ mod tests {
     fn over_datagrams_an_answer_is_never_larger_than_its_beat() {
         let state = [7; STATE_MAX];
         for room in HEADER..=FRAMING.maximum as usize {
-            let owed = Owed {
-                room: room as u16,
-                ..OWED
-            };
+            let owed = Owed { room: room as u16, ..OWED };
             for length in [0, 1, room - HEADER, STATE_MAX] {
-                let fields = Fields {
-                    datagram: true,
-                    state: &state[..length.min(STATE_MAX)],
-                    ..HEART
-                };
+                let fields = Fields { datagram: true, state: &state[..length.min(STATE_MAX)], ..HEART };
                 assert!(built(|out| answer(&owed, &fields, out)).len() <= room);
             }
         }
@@ -440,10 +372,7 @@ mod tests {
     #[test]
     fn state_that_is_too_long_is_left_out_whole() {
         let state = [7; STATE_MAX + 1];
-        let longest = Fields {
-            state: &state[1..],
-            ..HEART
-        };
+        let longest = Fields { state: &state[1..], ..HEART };
         assert_eq!(built(|out| beat(7, &longest, out)).len(), FRAME_MAX);
         let frame = built(|out| beat(7, &Fields { state: &state, ..HEART }, out));
         assert!(decode(&frame).is_ok_and(|frame| frame.state.is_empty() && frame.state_left_out));
@@ -452,10 +381,7 @@ mod tests {
     #[test]
     fn unknown_fields_are_skipped_unless_they_are_critical() {
         let state = |fields: &[u8]| decode(&with_fields(fields)).map(|frame| frame.state.to_vec());
-        assert_eq!(
-            state(&[0x00, 9, 0, 1, 0xee, 0, 1, 0, 1, 0x55, 0, 0, 0, 0]),
-            Ok(vec![0x55])
-        );
+        assert_eq!(state(&[0x00, 9, 0, 1, 0xee, 0, 1, 0, 1, 0x55, 0, 0, 0, 0]), Ok(vec![0x55]));
         assert_eq!(state(&[0x80, 1, 0, 1, 0x55]), Ok(vec![0x55]));
         assert_eq!(state(&[0x80, 0, 0, 1, 0x55]), Ok(vec![]));
         assert_eq!(state(&[0x80, 9, 0, 1, 0xee]), Err(Rejection::Field(9)));

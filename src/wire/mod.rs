@@ -289,10 +289,7 @@ mod tests {
     #[test]
     fn frames_built_are_as_long_as_said_and_no_longer_than_their_buffer() {
         let state = [7; heart::STATE_MAX];
-        let fields = Fields {
-            state: &state,
-            ..Fields::default()
-        };
+        let fields = Fields { state: &state, ..Fields::default() };
         for protocol in TABLE.iter().map(|row| row.protocol) {
             let mut out = [0; FRAME_MAX];
             let beat = protocol.beat(1, &fields, &mut out).unwrap();

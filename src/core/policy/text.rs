@@ -56,11 +56,7 @@ static KEYS: [Key; 14] = [
         "answer_expected",
         Form::Choice(["no", "yes"], |p| p.answer_expected, |p, yes| p.answer_expected = yes),
     ),
-    key(
-        "answer",
-        "answer",
-        Form::Choice(["no", "yes"], |p| p.answer, |p, yes| p.answer = yes),
-    ),
+    key("answer", "answer", Form::Choice(["no", "yes"], |p| p.answer, |p, yes| p.answer = yes)),
     key(
         "resend",
         "resend",
@@ -73,11 +69,7 @@ static KEYS: [Key; 14] = [
     key("hold", "hold_time_ms", Form::Time(|p| &mut p.hold_time_ms)),
     key("jitter", "jitter_percent", Form::Percent(|p| &mut p.jitter_percent)),
     key("partial", "partial_ms", Form::Time(|p| &mut p.partial_ms)),
-    key(
-        "late_reader_limit",
-        "late_reader_limit_ms",
-        Form::Time(|p| &mut p.late_reader_limit_ms),
-    ),
+    key("late_reader_limit", "late_reader_limit_ms", Form::Time(|p| &mut p.late_reader_limit_ms)),
     key("up_after", "up_after", Form::Count(|p| &mut p.up_after)),
 ];
 
@@ -120,10 +112,7 @@ impl Policy {
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let differing = |base: &Self| KEYS.iter().filter(|key| key.get(self) != key.get(base)).count();
-        let (name, base) = PRESETS
-            .iter()
-            .min_by_key(|(_, base)| differing(base))
-            .unwrap_or(&PRESETS[0]);
+        let (name, base) = PRESETS.iter().min_by_key(|(_, base)| differing(base)).unwrap_or(&PRESETS[0]);
         f.write_str(name)?;
         for key in KEYS.iter().filter(|key| key.get(self) != key.get(base)) {
             write!(f, " {}=", key.name)?;
@@ -151,10 +140,7 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
             ));
         }
         if !key.set(&mut policy, value) {
-            return Err(PolicyError::new(
-                key.field,
-                format!("{}: {}", quoted(word), key.allowed()),
-            ));
+            return Err(PolicyError::new(key.field, format!("{}: {}", quoted(word), key.allowed())));
         }
     }
     Ok(policy)
@@ -165,16 +151,12 @@ fn split(word: &str) -> Result<(usize, &str), PolicyError> {
     let (name, value) = word.split_once('=').unwrap_or((word, ""));
     match find(name) {
         Some(index) => Ok((index, value)),
-        None if Policy::preset(word).is_ok() => Err(PolicyError::new(
-            "preset",
-            format!("{}: a preset is allowed as the first word only", quoted(word)),
-        )),
+        None if Policy::preset(word).is_ok() => {
+            Err(PolicyError::new("preset", format!("{}: a preset is allowed as the first word only", quoted(word))))
+        }
         None => {
             let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-            Err(PolicyError::new(
-                "text",
-                format!("{}: unknown key, known are {}", quoted(word), known.join(", ")),
-            ))
+            Err(PolicyError::new("text", format!("{}: unknown key, known are {}", quoted(word), known.join(", "))))
         }
     }
 }
@@ -269,9 +251,7 @@ fn percent(value: &str) -> Option<u32> {
 }
 
 fn number(value: &str, most: u32) -> Option<u32> {
-    digits(value)
-        .and_then(|number| u32::try_from(number).ok())
-        .filter(|number| *number <= most)
+    digits(value).and_then(|number| u32::try_from(number).ok()).filter(|number| *number <= most)
 }
 
 /// Decimal digits and nothing else: no sign, no space, at least one.
@@ -324,22 +304,8 @@ mod tests {
     fn a_line_starts_from_its_preset() {
         let cmpp = Policy::preset("cmpp").unwrap();
         let line = "cmpp interval=60s timeout=20s tries=3";
-        assert_eq!(
-            parsed(line),
-            Policy {
-                interval_ms: 60_000,
-                timeout_ms: 20_000,
-                ..cmpp
-            }
-        );
-        assert_eq!(
-            parsed(" \ttries=2\u{3000}jitter=10% \n"),
-            Policy {
-                tries: 2,
-                jitter_percent: 10,
-                ..NORMAL
-            }
-        );
+        assert_eq!(parsed(line), Policy { interval_ms: 60_000, timeout_ms: 20_000, ..cmpp });
+        assert_eq!(parsed(" \ttries=2\u{3000}jitter=10% \n"), Policy { tries: 2, jitter_percent: 10, ..NORMAL });
         assert_eq!(parsed(""), NORMAL);
         assert_eq!(parsed("passive"), Policy::preset("passive").unwrap());
     }
@@ -430,13 +396,7 @@ mod tests {
         ] {
             assert_eq!(percent(value), expected, "{value}");
         }
-        for (value, expected) in [
-            ("255", Some(255)),
-            ("256", None),
-            ("", None),
-            ("+1", None),
-            ("4294967299", None),
-        ] {
+        for (value, expected) in [("255", Some(255)), ("256", None), ("", None), ("+1", None), ("4294967299", None)] {
             assert_eq!(number(value, 255), expected, "{value}");
         }
     }
@@ -447,23 +407,11 @@ mod tests {
         assert_eq!(sentence("interval=60"), format!("\"interval=60\": {time}"));
         assert_eq!(sentence("timeout"), format!("\"timeout\": {time}"));
         assert_eq!(sentence("cmpp jitter=30%"), "\"jitter=30%\": allowed is 0% to 25%");
-        assert_eq!(
-            sentence("tries=many"),
-            "\"tries=many\": allowed is a whole number, 0 to 255"
-        );
+        assert_eq!(sentence("tries=many"), "\"tries=many\": allowed is a whole number, 0 to 255");
         assert_eq!(sentence("answer=true"), "\"answer=true\": allowed is no or yes");
-        assert_eq!(
-            sentence("tries=2 tries=2"),
-            "\"tries=2\": tries is given twice, allowed is once"
-        );
-        assert_eq!(
-            sentence("slow"),
-            "unknown preset \"slow\", known are normal, fast, passive, cmpp"
-        );
-        assert_eq!(
-            sentence("tries=2 fast"),
-            "\"fast\": a preset is allowed as the first word only"
-        );
+        assert_eq!(sentence("tries=2 tries=2"), "\"tries=2\": tries is given twice, allowed is once");
+        assert_eq!(sentence("slow"), "unknown preset \"slow\", known are normal, fast, passive, cmpp");
+        assert_eq!(sentence("tries=2 fast"), "\"fast\": a preset is allowed as the first word only");
         assert_eq!(
             sentence("fast idle=3s"),
             "\"idle=3s\": unknown key, known are interval, timeout, tries, strategy, idle_on, proof, answer_expected, answer, \
