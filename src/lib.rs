@@ -3,4 +3,6 @@
 //! This page becomes the map of the crate; see `docs/decisions.md` for the rules in full.
 
 pub mod core;
+pub mod engine;
+mod net;
 pub mod wire;

@@ -1,0 +1,88 @@
+//! What application threads tell a shard, in one order.
+
+use super::desk::Desk;
+use super::event::EventKind;
+use super::options::{LinkData, LinkOptions};
+use super::table::Key;
+use crate::core::{Cause, Policy, Stamp};
+use crossbeam_channel::Sender;
+use std::sync::Arc;
+
+/// A message to a shard.
+pub enum Command {
+    /// A link was opened; its words are in place.
+    Open(Box<Opening>),
+    /// Something about a link.
+    Link(Key, Said),
+    /// Come to rest: everything told so far is done when this is dropped.
+    Barrier(#[allow(dead_code, reason = "its drop is the answer")] Sender<()>),
+    /// Close all links and end.
+    Stop,
+}
+
+/// A link as it was opened.
+pub struct Opening {
+    pub key: Key,
+    pub policy: Arc<Policy>,
+    pub name: Option<Arc<str>>,
+    pub data: LinkData,
+    pub fd: Option<i32>,
+    pub events: u32,
+    pub desk: Option<Arc<Desk>>,
+    pub ordinal: u32,
+    pub start: bool,
+    pub opened: Stamp,
+}
+
+impl Opening {
+    pub fn name_of(options: &LinkOptions) -> Option<Arc<str>> {
+        (!options.name.is_empty()).then(|| Arc::from(options.name.as_str()))
+    }
+}
+
+/// What is said about a link.
+pub enum Said {
+    Start {
+        at: Stamp,
+    },
+    Pause,
+    Close,
+    /// Its words changed in a way that may matter at once.
+    Look,
+    Answer {
+        sequence: u32,
+        at: Stamp,
+        at_us: u32,
+    },
+    BeatReceived {
+        sequence: u32,
+        at: Stamp,
+    },
+    HandedOut {
+        at: Stamp,
+    },
+    Taken {
+        sequence: u32,
+        at: Stamp,
+        at_us: u32,
+    },
+    Sent {
+        at: Stamp,
+    },
+    /// `counted`: its departure was not confirmed before.
+    Unsent {
+        at: Stamp,
+        counted: bool,
+    },
+    Desync,
+    Report {
+        cause: Cause,
+        detail: u32,
+    },
+    Policy(Arc<Policy>),
+}
+
+/// An event names its link by id; a shard by key.
+pub fn mask(kind: EventKind) -> u32 {
+    1 << kind as u32
+}

@@ -1,0 +1,340 @@
+//! From shard to application: two lanes of events, handed out one at a time.
+//!
+//! Lane 0 carries everything; when the application set `on_send`, SEND goes by lane 1 with a thread of its own.
+//! An event waits at most once a link and kind: later ones of the same kind take its place and count. DOWN and CLOSED are never
+//! merged. CLOSED is held back while the other lane is inside a callback of that link.
+
+use super::event::{Event, EventKind, LinkId};
+use crate::net::Signal;
+use once_cell::sync::OnceCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// An event on its way.
+pub struct Item {
+    pub event: Event,
+    /// The application asked for it; otherwise it is only logged.
+    pub wanted: bool,
+}
+
+/// Which lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    Events = 0,
+    Sends = 1,
+}
+
+/// The lanes.
+pub struct Delivery {
+    /// SEND has a lane of its own.
+    split: bool,
+    state: Mutex<State>,
+    filled: [Condvar; 2],
+    rested: Condvar,
+    signal: OnceCell<Signal>,
+}
+
+/// What the lanes hold.
+pub struct State {
+    queues: [Queue; 2],
+    /// CLOSED events of links that the sends' lane is inside of.
+    held: Vec<Item>,
+    /// No shard pushes any more.
+    over: bool,
+    /// Threads that serve a lane.
+    threads: u32,
+    /// The application's loop is wanted for another reason than events.
+    nudged: bool,
+    raised: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    /// How many were taken out so far: the position of the first one.
+    taken: u64,
+    /// Where the event waits that a later one of its kind may replace.
+    latest: HashMap<(u64, Class), u64>,
+    /// The application is inside a callback of this link (0: of none in particular) since then.
+    inside: Option<(u64, Instant)>,
+}
+
+/// Kinds of which the latest is enough.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Class {
+    Change,
+    Alone(EventKind),
+}
+
+fn class(kind: EventKind) -> Option<Class> {
+    match kind {
+        EventKind::Up | EventKind::Suspect => Some(Class::Change),
+        // The word of the link sees to it that SEND waits once.
+        EventKind::Down | EventKind::Closed | EventKind::Send | EventKind::EngineFailed => None,
+        other => Some(Class::Alone(other)),
+    }
+}
+
+impl Queue {
+    fn push(&mut self, item: Item) {
+        let link = id(&item.event);
+        if item.event.kind == EventKind::Down {
+            // What comes after a verdict must not be moved before it.
+            self.latest.remove(&(link, Class::Change));
+        }
+        let Some(class) = class(item.event.kind) else {
+            return self.items.push_back(item);
+        };
+        let end = self.taken + self.items.len() as u64;
+        let at = *self.latest.entry((link, class)).or_insert(end);
+        if at == end {
+            return self.items.push_back(item);
+        }
+        let waiting = &mut self.items[(at - self.taken) as usize];
+        let count = waiting.event.count.saturating_add(item.event.count);
+        *waiting = Item { wanted: waiting.wanted || item.wanted, ..item };
+        waiting.event.count = count;
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        if let Some(class) = class(item.event.kind) {
+            let key = (id(&item.event), class);
+            if self.latest.get(&key) == Some(&self.taken) {
+                self.latest.remove(&key);
+            }
+        }
+        self.taken += 1;
+        Some(item)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.items.is_empty() && self.inside.is_none()
+    }
+}
+
+fn id(event: &Event) -> u64 {
+    event.link.map_or(0, |LinkId(id)| id)
+}
+
+impl Delivery {
+    pub fn new(split: bool) -> Self {
+        let state = State {
+            queues: [Queue::default(), Queue::default()],
+            held: Vec::new(),
+            over: false,
+            threads: 0,
+            nudged: false,
+            raised: false,
+        };
+        Self {
+            split,
+            state: Mutex::new(state),
+            filled: [Condvar::new(), Condvar::new()],
+            rested: Condvar::new(),
+            signal: OnceCell::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lane_of(&self, kind: EventKind) -> Lane {
+        if self.split && kind == EventKind::Send { Lane::Sends } else { Lane::Events }
+    }
+
+    /// Takes all of `items` in order.
+    pub fn push(&self, items: &mut Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for item in items.drain(..) {
+            let lane = self.lane_of(item.event.kind);
+            state.queues[lane as usize].push(item);
+        }
+        self.wake(&mut state);
+    }
+
+    fn wake(&self, state: &mut State) {
+        self.show(state);
+        self.filled.iter().for_each(Condvar::notify_one);
+    }
+
+    /// The next item of a lane, if `alive` still lets it be handed out. The lane is inside its link until [`finish`](Self::finish).
+    fn pop(&self, state: &mut State, lane: Lane, alive: &dyn Fn(&Event) -> bool) -> Option<Item> {
+        while let Some(item) = state.queues[lane as usize].pop() {
+            let link = id(&item.event);
+            if item.event.kind == EventKind::Closed {
+                if state.queues[Lane::Sends as usize].inside.is_some_and(|(inside, _)| inside == link) {
+                    state.held.push(item);
+                    continue;
+                }
+            } else if !alive(&item.event) {
+                continue;
+            }
+            state.queues[lane as usize].inside = Some((link, Instant::now()));
+            return Some(item);
+        }
+        None
+    }
+
+    /// The next item, if there is one now.
+    pub fn next(&self, lane: Lane, alive: &dyn Fn(&Event) -> bool) -> Option<Item> {
+        let mut state = self.lock();
+        let item = self.pop(&mut state, lane, alive);
+        self.show(&mut state);
+        if item.is_none() {
+            self.rested.notify_all();
+        }
+        item
+    }
+
+    /// The next item, when it comes; `None` once nothing comes any more.
+    pub fn next_or_end(&self, lane: Lane, alive: &dyn Fn(&Event) -> bool) -> Option<Item> {
+        let mut state = self.lock();
+        loop {
+            let item = self.pop(&mut state, lane, alive);
+            if item.is_some() || (state.over && (lane == Lane::Sends || state.held.is_empty())) {
+                return item;
+            }
+            self.rested.notify_all();
+            state = self.filled[lane as usize].wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The lane is out of its callback.
+    pub fn finish(&self, lane: Lane) {
+        let mut state = self.lock();
+        state.queues[lane as usize].inside = None;
+        if lane == Lane::Sends && !state.held.is_empty() {
+            let held = std::mem::take(&mut state.held);
+            held.into_iter().for_each(|item| state.queues[Lane::Events as usize].push(item));
+            self.wake(&mut state);
+        }
+    }
+
+    /// Fills `batch` with what waits for a puller, up to `capacity`; waits for the first item until `until`.
+    /// `false`: nothing comes any more.
+    pub fn pull(
+        &self,
+        batch: &mut Vec<Item>,
+        capacity: usize,
+        until: Option<Instant>,
+        alive: &dyn Fn(&Event) -> bool,
+    ) -> bool {
+        let mut state = self.lock();
+        loop {
+            while batch.len() < capacity {
+                let Some(item) = self.pop(&mut state, Lane::Events, alive) else {
+                    break;
+                };
+                batch.push(item);
+            }
+            state.queues[Lane::Events as usize].inside = None;
+            self.show(&mut state);
+            let ended = state.over && state.held.is_empty();
+            if !batch.is_empty() || ended {
+                return !batch.is_empty();
+            }
+            let Some(left) = until.map(|until| until.saturating_duration_since(Instant::now())) else {
+                state = self.filled[0].wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if left.is_zero() {
+                return true;
+            }
+            state = self.filled[0].wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether a puller would find something (or something that turns out stale).
+    pub fn waits(&self) -> bool {
+        !self.lock().queues[Lane::Events as usize].items.is_empty()
+    }
+
+    /// Waits until every lane that is served by callbacks is at rest; `false`: not by then.
+    pub fn rest(&self, pulled: bool, until: Option<Instant>) -> bool {
+        self.wait_until(until, |state| {
+            state.queues[Lane::Sends as usize].is_at_rest()
+                && (pulled || (state.queues[Lane::Events as usize].is_at_rest() && state.held.is_empty()))
+        })
+    }
+
+    /// A lane's thread begins.
+    pub fn thread_begins(&self) {
+        self.lock().threads += 1;
+    }
+
+    /// A lane's thread ends.
+    pub fn thread_ends(&self) {
+        self.lock().threads -= 1;
+        self.rested.notify_all();
+    }
+
+    /// No shard pushes any more: lanes end when they are empty.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        self.wake(&mut state);
+    }
+
+    /// Waits until the lanes' threads have ended; `false`: not by then.
+    pub fn ended(&self, until: Option<Instant>) -> bool {
+        self.wait_until(until, |state| state.threads == 0)
+    }
+
+    fn wait_until(&self, until: Option<Instant>, done: impl Fn(&State) -> bool) -> bool {
+        let mut state = self.lock();
+        while !done(&state) {
+            let Some(until) = until else {
+                state = self.rested.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.rested.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// For how many milliseconds each lane has been inside the application, and how many items wait.
+    pub fn health(&self) -> (u32, u32, u32) {
+        let state = self.lock();
+        let inside_ms = |queue: &Queue| {
+            queue.inside.map_or(0, |(_, since)| since.elapsed().as_millis().clamp(1, u128::from(u32::MAX)) as u32)
+        };
+        let [events, sends] = &state.queues;
+        (inside_ms(events), inside_ms(sends), (events.items.len() + sends.items.len()) as u32)
+    }
+
+    /// A descriptor that is readable while there is something to pull, or the application's loop is wanted.
+    pub fn readiness(&self) -> io::Result<i32> {
+        let descriptor = self.signal.get_or_try_init(Signal::new)?.descriptor();
+        self.show(&mut self.lock());
+        Ok(descriptor)
+    }
+
+    /// The application's loop is wanted, or no longer.
+    pub fn nudge(&self, wanted: bool) {
+        let mut state = self.lock();
+        state.nudged = wanted;
+        self.show(&mut state);
+    }
+
+    fn show(&self, state: &mut State) {
+        let Some(signal) = self.signal.get() else { return };
+        let wanted = state.nudged || state.over || !state.queues[Lane::Events as usize].items.is_empty();
+        match (wanted, state.raised) {
+            (true, false) => signal.raise(),
+            (false, true) => signal.lower(),
+            _ => {}
+        }
+        state.raised = wanted;
+    }
+}

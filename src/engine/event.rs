@@ -1,0 +1,269 @@
+//! What the application is told.
+
+use super::options::LinkData;
+use crate::core::{Cause, State};
+use std::fmt;
+use std::sync::Arc;
+
+/// The id of a link: never 0, never used again for another link that matters (see `table`), safe for ever.
+/// Shard 8 bits, generation 28 bits, index 28 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct LinkId(pub u64);
+
+/// What happened. The numbers are those of the C header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum EventKind {
+    /// A beat, or an owed answer, is to be taken and written.
+    Send = 1,
+    /// Back from SUSPECT, or from DOWN with `up_after`.
+    Up = 2,
+    /// A try was missed, some are left.
+    Suspect = 3,
+    /// The verdict.
+    Down = 4,
+    /// The last event of a link.
+    Closed = 5,
+    /// A matched answer; on request.
+    Answer = 6,
+    /// A beat of the peer; on request.
+    BeatReceived = 7,
+    /// Bytes wait unread on the observed socket while a judgement is due.
+    LocalReaderLate = 8,
+    /// A message has been unfinished for too long.
+    PartialFrame = 9,
+    /// The process did not run for a while.
+    Pause = 10,
+    /// A notice could not be handed out for a whole timeout.
+    AppNotResponding = 11,
+    /// A bug in hbeat was caught.
+    EngineFailed = 12,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Send,
+        Self::Up,
+        Self::Suspect,
+        Self::Down,
+        Self::Closed,
+        Self::Answer,
+        Self::BeatReceived,
+        Self::LocalReaderLate,
+        Self::PartialFrame,
+        Self::Pause,
+        Self::AppNotResponding,
+        Self::EngineFailed,
+    ];
+
+    /// Its name, the first word of a log line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Send => "SEND",
+            Self::Up => "UP",
+            Self::Suspect => "SUSPECT",
+            Self::Down => "DOWN",
+            Self::Closed => "CLOSED",
+            Self::Answer => "ANSWER",
+            Self::BeatReceived => "BEAT_RECEIVED",
+            Self::LocalReaderLate => "LOCAL_READER_LATE",
+            Self::PartialFrame => "PARTIAL_FRAME",
+            Self::Pause => "PAUSE",
+            Self::AppNotResponding => "APP_NOT_RESPONDING",
+            Self::EngineFailed => "ENGINE_FAILED",
+        }
+    }
+}
+
+/// Something that happened, with what is known about it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What.
+    pub kind: EventKind,
+    /// Which link; `None` for events of the engine.
+    pub link: Option<LinkId>,
+    /// The application's word on the link.
+    pub data: LinkData,
+    /// When, on the engine's clock.
+    pub at_ns: u64,
+    /// The state after it.
+    pub state: State,
+    /// Why it is DOWN.
+    pub cause: Option<Cause>,
+    /// SEND: the number of this try, 0 outside a probe; others: tries missed.
+    pub tries: u32,
+    /// N.
+    pub tries_max: u32,
+    /// Of the latest beat taken; of the answer or beat received.
+    pub sequence: u32,
+    /// How many changes it stands for, at least 1.
+    pub count: u32,
+    /// DOWN by report: its detail; PAUSE: length in ms.
+    pub detail: u32,
+    /// Latest round-trip time.
+    pub rtt_us: Option<u32>,
+    /// How long ago something was received.
+    pub last_received_ms: Option<u32>,
+    /// How long ago something was sent.
+    pub last_sent_ms: Option<u32>,
+    /// Unread bytes on the observed socket.
+    pub unread_bytes: Option<u32>,
+    /// Bytes in its send queue.
+    pub send_queue_bytes: Option<u32>,
+    /// The link's name, if it has one.
+    pub name: Option<Arc<str>>,
+}
+
+impl Event {
+    /// What the event is about: the link's name, `link-<id>` for one without, `engine`.
+    pub fn subject(&self) -> impl fmt::Display + '_ {
+        Subject { name: self.name.as_deref(), link: self.link }
+    }
+}
+
+/// The name by which a link is known.
+pub(crate) struct Subject<'a> {
+    pub(crate) name: Option<&'a str>,
+    pub(crate) link: Option<LinkId>,
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name, self.link) {
+            (Some(name), _) => f.write_str(name),
+            (None, Some(link)) => write!(f, "link-{:x}", link.0),
+            (None, None) => f.write_str("engine"),
+        }
+    }
+}
+
+/// The line that an operator greps for: `DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0
+/// sendq=0 rtt=18ms`. What is not known is left out.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.name(), self.subject())?;
+        if let Some(cause) = self.cause {
+            write!(f, " cause={}", cause.name())?;
+        }
+        if self.kind == EventKind::Pause {
+            write!(f, " length={}", Seconds(self.detail))?;
+        } else if self.detail != 0 {
+            write!(f, " detail={}", self.detail)?;
+        }
+        if self.tries_max > 0 {
+            write!(f, " tries={}/{}", self.tries, self.tries_max)?;
+        }
+        if self.sequence != 0 || matches!(self.kind, EventKind::Answer | EventKind::BeatReceived) {
+            write!(f, " seq={}", self.sequence)?;
+        }
+        if let Some(age) = self.last_received_ms {
+            write!(f, " last_rx={}", Seconds(age))?;
+        }
+        if let Some(age) = self.last_sent_ms {
+            write!(f, " last_tx={}", Seconds(age))?;
+        }
+        if let Some(bytes) = self.unread_bytes {
+            write!(f, " unread={bytes}")?;
+        }
+        if let Some(bytes) = self.send_queue_bytes {
+            write!(f, " sendq={bytes}")?;
+        }
+        match self.rtt_us {
+            None => {}
+            Some(us @ 0..1_000) => write!(f, " rtt={us}us")?,
+            Some(us @ 1_000..10_000) => write!(f, " rtt={}.{}ms", us / 1_000, us % 1_000 / 100)?,
+            Some(us) => write!(f, " rtt={}ms", us / 1_000)?,
+        }
+        if self.count > 1 {
+            write!(f, " count={}", self.count)?;
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds, written as seconds with one decimal; never more than it was.
+struct Seconds(u32);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}s", self.0 / 1_000, self.0 % 1_000 / 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down() -> Event {
+        Event {
+            kind: EventKind::Down,
+            link: Some(LinkId(0x0102_AB00_0000_0007)),
+            data: LinkData(0),
+            at_ns: 360_000_000_000,
+            state: State::Down,
+            cause: Some(Cause::NoAnswer),
+            tries: 3,
+            tries_max: 3,
+            sequence: 4711,
+            count: 1,
+            detail: 0,
+            rtt_us: Some(18_400),
+            last_received_ms: Some(360_099),
+            last_sent_ms: None,
+            unread_bytes: Some(0),
+            send_queue_bytes: Some(0),
+            name: Some("gd-mt-07".into()),
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_one_line() {
+        let line = "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms";
+        assert_eq!(down().to_string(), line);
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out_and_what_has_no_name_has_its_id() {
+        let event = Event {
+            kind: EventKind::Suspect,
+            cause: None,
+            name: None,
+            tries: 1,
+            sequence: 0,
+            count: 3,
+            rtt_us: Some(1_290),
+            last_received_ms: None,
+            last_sent_ms: Some(59_950),
+            unread_bytes: None,
+            send_queue_bytes: None,
+            ..down()
+        };
+        assert_eq!(event.to_string(), "SUSPECT link-102ab0000000007 tries=1/3 last_tx=59.9s rtt=1.2ms count=3");
+    }
+
+    #[test]
+    fn an_event_of_the_engine_is_about_the_engine() {
+        let event = Event {
+            kind: EventKind::Pause,
+            link: None,
+            name: None,
+            cause: None,
+            tries_max: 0,
+            sequence: 0,
+            detail: 30_500,
+            rtt_us: None,
+            last_received_ms: None,
+            unread_bytes: None,
+            send_queue_bytes: None,
+            ..down()
+        };
+        assert_eq!(event.to_string(), "PAUSE engine length=30.5s");
+    }
+
+    #[test]
+    fn kinds_are_numbered_from_one_in_order() {
+        assert!(EventKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index + 1));
+    }
+}

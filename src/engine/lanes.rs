@@ -1,0 +1,217 @@
+//! Handing events out: the threads of the lanes, and what happens around each callback.
+
+use super::command::{Command, Said, mask};
+use super::delivery::{Item, Lane};
+use super::event::{Event, EventKind, LinkId};
+use super::options::{Level, LinkData, OnPanic};
+use super::shard::Shard;
+use super::table::beat;
+use super::{Inner, lock};
+use crate::core::State;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A callback that stays longer inside the application is named in the log.
+const LONG: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// The engine inside whose callback this thread is; 0: of none.
+    static INSIDE: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Inner {
+    /// Whether the calling thread is inside a callback of this engine.
+    pub(super) fn is_inside(&self) -> bool {
+        INSIDE.get() == std::ptr::from_ref(self).addr()
+    }
+
+    fn inside<T>(&self, call: impl FnOnce() -> T) -> T {
+        let outer = INSIDE.replace(std::ptr::from_ref(self).addr());
+        let result = call();
+        INSIDE.set(outer);
+        result
+    }
+
+    /// What a shard's thread does. A panic is a bug of ours: the engine fails and says so, the process goes on.
+    pub(super) fn serve_shard(&self, number: usize) {
+        let shard = &self.shards[number];
+        if catch_unwind(AssertUnwindSafe(|| shard.serve(self))).is_err() {
+            self.fail();
+        }
+    }
+
+    pub(super) fn fail(&self) {
+        if self.options.on_panic == OnPanic::Abort {
+            std::process::abort();
+        }
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            let event = self.event(EventKind::EngineFailed, self.clock.now_ns());
+            self.delivery.push(&mut self.item(event).into_iter().collect());
+        }
+    }
+
+    pub(super) fn serve_lane(&self, lane: Lane) {
+        while let Some(item) = self.delivery.next_or_end(lane, &|event| self.is_alive(event)) {
+            self.hand_out(lane, item);
+            self.delivery.finish(lane);
+        }
+        self.delivery.thread_ends();
+    }
+
+    /// Hands out on the calling thread what waits for callbacks; says whether there was anything.
+    pub(super) fn hand_out_here(&self) -> bool {
+        let mut any = false;
+        for (lane, _) in self.served_lanes() {
+            while let Some(item) = self.delivery.next(lane, &|event| self.is_alive(event)) {
+                self.hand_out(lane, item);
+                self.delivery.finish(lane);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether an event that waited may still be handed out: its link is open, and a beat is still wanted.
+    pub(super) fn is_alive(&self, event: &Event) -> bool {
+        let Some((shard, link)) = self.shard_of(event) else {
+            return true;
+        };
+        let Some(words) = shard.table.find(link.key()) else {
+            return false;
+        };
+        if event.kind != EventKind::Send {
+            return true;
+        }
+        words.clear(beat::QUEUED);
+        words.has(beat::WANTED) || (words.has(beat::OWED) && !words.has(beat::PAUSED))
+    }
+
+    fn shard_of(&self, event: &Event) -> Option<(&Shard, LinkId)> {
+        let link = event.link?;
+        Some((self.shards.get(link.shard())?, link))
+    }
+
+    fn hand_out(&self, lane: Lane, item: Item) {
+        self.log_event(&item.event);
+        let callbacks = &self.options.callbacks;
+        let (callback, name) = match lane {
+            Lane::Events => (&callbacks.on_event, "on_event"),
+            Lane::Sends => (&callbacks.on_send, "on_send"),
+        };
+        if !self.conclude(&item) {
+            return;
+        }
+        let Some(callback) = callback else { return };
+        let begun = Instant::now();
+        self.inside(|| callback(&item.event));
+        let stay = begun.elapsed();
+        if stay > LONG {
+            let link = item.event.subject();
+            self.log(
+                Level::Warning,
+                &format!("{name} was inside the application for {:.1}s ({link})", stay.as_secs_f64()),
+            );
+        }
+        self.after(&item.event);
+    }
+
+    /// What is due before an event reaches the application; `false`: it does not.
+    pub(super) fn conclude(&self, item: &Item) -> bool {
+        let event = &item.event;
+        if event.kind == EventKind::Closed {
+            if let Some(release) = &self.options.callbacks.release {
+                self.inside(|| release(event.data));
+            }
+            if self.options.callbacks.release.is_some() || !item.wanted {
+                self.after(event);
+                return false;
+            }
+        }
+        item.wanted
+    }
+
+    /// What is due after it did.
+    pub(super) fn after(&self, event: &Event) {
+        let Some((shard, link)) = self.shard_of(event) else { return };
+        let now_ns = self.clock.now_ns();
+        match event.kind {
+            // Not before the callback returned: while it hangs, the application was not told (rule l).
+            EventKind::Send => {
+                let at = self.clock.ceil(now_ns);
+                shard.note(Command::Link(link.key(), Said::HandedOut { at }));
+            }
+            EventKind::Closed => shard.table.vacate(link.key(), now_ns),
+            _ => {}
+        }
+    }
+
+    /// One line a change of state, and one for whatever an operator should know.
+    pub(super) fn log_event(&self, event: &Event) {
+        let level = match event.kind {
+            EventKind::Send | EventKind::Answer | EventKind::BeatReceived => return,
+            EventKind::Up | EventKind::Closed => Level::Info,
+            _ => Level::Warning,
+        };
+        if self.logs() {
+            self.log(level, &event.to_string());
+        }
+    }
+
+    fn log(&self, level: Level, line: &str) {
+        if let Some(on_log) = &self.options.callbacks.on_log {
+            self.inside(|| on_log(level, line));
+        }
+    }
+
+    /// An event of the engine itself.
+    pub(super) fn event(&self, kind: EventKind, at_ns: u64) -> Event {
+        Event {
+            kind,
+            link: None,
+            data: LinkData::default(),
+            at_ns,
+            state: State::Up,
+            cause: None,
+            tries: 0,
+            tries_max: 0,
+            sequence: 0,
+            count: 1,
+            detail: 0,
+            rtt_us: None,
+            last_received_ms: None,
+            last_sent_ms: None,
+            unread_bytes: None,
+            send_queue_bytes: None,
+            name: None,
+        }
+    }
+
+    /// An event of the engine as the lanes take it, if anybody wants it.
+    pub(super) fn item(&self, event: Event) -> Option<Item> {
+        let wanted = self.options.events & mask(event.kind) != 0;
+        (wanted || self.logs()).then_some(Item { event, wanted })
+    }
+
+    /// The lock of who pulls or drives, if nobody has it.
+    pub(super) fn alone<'a>(
+        &self,
+        mutex: &'a std::sync::Mutex<()>,
+        call: &str,
+    ) -> Result<std::sync::MutexGuard<'a, ()>, super::Error> {
+        use std::sync::TryLockError;
+        match mutex.try_lock() {
+            Ok(guard) => Ok(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(super::Error::new(super::Code::Busy, format!("another thread is inside {call}")))
+            }
+        }
+    }
+
+    /// Waits for whoever drives to come out.
+    pub(super) fn wait_for_driver(&self) {
+        drop(lock(&self.driver));
+    }
+}

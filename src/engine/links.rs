@@ -1,0 +1,550 @@
+//! The calls about one link. None of them waits for a shard, for another application thread, or for a callback,
+//! but [`Engine::info`], which waits for a turn at most.
+
+use super::clock::micros;
+use super::command::{Command, Opening, Said};
+use super::desk::{Busy, Counters, Desk};
+use super::error::{Code, Error};
+use super::event::LinkId;
+use super::options::{LinkData, LinkOptions};
+use super::shard::{Ages, Shard};
+use super::table::{Key, Words, beat};
+use super::{Engine, Inner};
+use crate::core::{Cause, Policy, Stamp, State};
+use crate::net;
+use crate::wire::Protocol;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What `take` gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Taken {
+    /// Bytes written to the buffer.
+    pub length: usize,
+    /// More frames are pending than fitted.
+    pub more: bool,
+    /// The link's protocol is the application's own: it is to write its beat now, with the number that was used.
+    pub own_beat: bool,
+}
+
+/// What is known of a link.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Its id.
+    pub link: LinkId,
+    /// The application's word on it.
+    pub data: LinkData,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// Its state.
+    pub state: State,
+    /// Why it is DOWN.
+    pub cause: Option<Cause>,
+    /// The detail of a report.
+    pub detail: u32,
+    /// Tries missed by the running probe, or by the one that led to DOWN.
+    pub tries: u32,
+    /// N.
+    pub tries_max: u32,
+    /// Sequence number of the latest beat.
+    pub sequence: u32,
+    /// How its beats look.
+    pub protocol: Protocol,
+    /// How long ago something was received; `None`: never.
+    pub last_received_ms: Option<u32>,
+    /// How long ago something was sent; `None`: never.
+    pub last_sent_ms: Option<u32>,
+    /// For how long it has been in its state.
+    pub in_state_ms: u32,
+    /// Latest round-trip time.
+    pub rtt_us: Option<u32>,
+    /// The shortest.
+    pub rtt_min_us: Option<u32>,
+    /// The longest.
+    pub rtt_max_us: Option<u32>,
+    /// Unread bytes on the observed socket, now.
+    pub unread_bytes: Option<u32>,
+    /// Bytes in its send queue, now.
+    pub send_queue_bytes: Option<u32>,
+    /// Beats taken to be written, less those that could not be.
+    pub beats_sent: u64,
+    /// Answers that matched.
+    pub answers_received: u64,
+    /// Beats of the peer.
+    pub beats_received: u64,
+    /// Answers taken to be written.
+    pub answers_sent: u64,
+    /// Answers that came after their time.
+    pub answers_late: u64,
+    /// Answers to no outstanding beat.
+    pub answers_unmatched: u64,
+    /// Owed answers dropped for newer ones.
+    pub answers_dropped: u64,
+    /// Tries missed.
+    pub misses: u64,
+    /// Complete messages fed.
+    pub messages_received: u64,
+    /// Bytes fed.
+    pub bytes_received: u64,
+}
+
+/// An open link as a call finds it.
+struct Found<'a> {
+    inner: &'a Inner,
+    shard: &'a Shard,
+    key: Key,
+    words: Words<'a>,
+}
+
+impl Found<'_> {
+    fn tell(&self, said: Said) {
+        self.shard.tell(Command::Link(self.key, said));
+        self.inner.nudge();
+    }
+
+    fn note(&self, said: Said) {
+        self.shard.note(Command::Link(self.key, said));
+    }
+
+    /// Told at once to a shard that waits for news of the link.
+    fn news(&self, said: Said) {
+        self.shard.news(&self.words, self.key, said);
+        if self.words.has(beat::SUSPECT) {
+            self.inner.nudge();
+        }
+    }
+}
+
+impl Inner {
+    fn shard(&self, link: LinkId) -> Option<&Shard> {
+        self.shards.get(link.shard())
+    }
+
+    fn find(&self, link: LinkId) -> Result<Found<'_>, Error> {
+        self.check_running()?;
+        let shard = self.shard(link).ok_or_else(Error::no_link)?;
+        let key = link.key();
+        let words = shard.table.find(key).ok_or_else(Error::no_link)?;
+        Ok(Found { inner: self, shard, key, words })
+    }
+
+    /// Why a stamp found no open link.
+    #[cold]
+    fn why_not(&self) -> Code {
+        if self.stopping.load(Ordering::Acquire) { Code::Stopped } else { Code::NoLink }
+    }
+
+    fn stamp(&self, now_ns: u64) -> (Stamp, u64) {
+        let now_ns = self.clock.callers_ns(now_ns);
+        (self.clock.ceil(now_ns), now_ns)
+    }
+}
+
+impl Engine {
+    /// Opens a link.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] names the field; [`Code::Limit`], [`Code::Again`], [`Code::NoMemory`]: there is no room (yet);
+    /// [`Code::Stopped`], [`Code::Failed`], [`Code::Forked`].
+    pub fn open(&self, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        let inner = &*self.inner;
+        inner.check_running()?;
+        policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        options.check()?;
+        let ordinal = inner.ordinals.fetch_add(1, Ordering::Relaxed);
+        let shard = &inner.shards[ordinal as usize % inner.shards.len()];
+        inner.check_room(shard)?;
+        let now_ns = inner.clock.now_ns();
+        let opened = inner.clock.ceil(now_ns);
+        let policy = Arc::new(*policy);
+        let desk = Desk::new(options.protocol, Arc::clone(&policy)).map(Arc::new);
+        let bits = if options.start_paused { beat::PAUSED } else { 0 };
+        let mut slots = shard.table.slots();
+        if slots.shut {
+            return Err(Error::new(Code::Stopped, "the engine was stopped"));
+        }
+        let key = shard.table.occupy(&mut slots, opened, bits, now_ns)?;
+        if let Some(desk) = &desk {
+            shard.desks.insert(key.index, Arc::clone(desk));
+        }
+        // Still under the lock of the slots: after a stop no open follows.
+        shard.open(Box::new(Opening {
+            key,
+            policy,
+            name: Opening::name_of(options),
+            data: options.data,
+            fd: options.fd,
+            events: options.events.unwrap_or(inner.options.events),
+            desk,
+            ordinal,
+            start: !options.start_paused,
+            opened,
+        }));
+        drop(slots);
+        inner.nudge();
+        Ok(LinkId::new(shard.number, key))
+    }
+
+    /// Starts a link that was opened paused, or paused later: silence counts from now. Elsewhere it changes nothing.
+    ///
+    /// # Errors
+    /// [`Code::NoLink`], [`Code::Stopped`], [`Code::Failed`], [`Code::Forked`].
+    pub fn start(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        let (at, _) = self.inner.stamp(now_ns);
+        found.words.clear(beat::PAUSED);
+        found.tell(Said::Start { at });
+        Ok(())
+    }
+
+    /// Pauses a link: nothing is due or judged until it is started again.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn pause(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        self.inner.clock.callers_ns(now_ns);
+        found.words.set(beat::PAUSED);
+        found.tell(Said::Pause);
+        Ok(())
+    }
+
+    /// Closes a link. Never waits, may be called anywhere. The id is stale at once; the link's last event follows.
+    ///
+    /// # Errors
+    /// [`Code::NoLink`] for all callers but one, [`Code::Forked`].
+    pub fn close(&self, link: LinkId) -> Result<(), Error> {
+        self.inner.check_fork()?;
+        let shard = self.inner.shard(link).ok_or_else(Error::no_link)?;
+        let key = link.key();
+        let words = shard.table.find(key).ok_or_else(Error::no_link)?;
+        if !words.close(key.generation) {
+            return Err(Error::no_link());
+        }
+        shard.tell(Command::Link(key, Said::Close));
+        self.inner.nudge();
+        Ok(())
+    }
+
+    /// Says that a complete message arrived at `now_ns` (0: now). Takes no lock and wakes nobody.
+    ///
+    /// # Errors
+    /// [`Code::NoLink`], [`Code::Stopped`].
+    #[inline]
+    pub fn received(&self, link: LinkId, now_ns: u64) -> Result<(), Code> {
+        let at = self.inner.stamp(now_ns).0;
+        let received = self.inner.shard(link).is_some_and(|shard| shard.table.received(link.key(), at));
+        if received { Ok(()) } else { Err(self.inner.why_not()) }
+    }
+
+    /// Says that the application wrote something at `now_ns` (0: now); the first time after a
+    /// [`take`](Self::take), that the beat really left then. Takes no lock and wakes nobody.
+    ///
+    /// # Errors
+    /// [`Code::NoLink`], [`Code::Stopped`].
+    pub fn sent(&self, link: LinkId, now_ns: u64) -> Result<(), Code> {
+        let at = self.inner.stamp(now_ns).0;
+        let shard = self.inner.shard(link).ok_or_else(|| self.inner.why_not())?;
+        let key = link.key();
+        let words = shard.table.find(key).ok_or_else(|| self.inner.why_not())?;
+        words.sent.store(at.0, Ordering::Release);
+        if words.has(beat::LEAVING) && words.clear(beat::LEAVING) != 0 {
+            shard.note(Command::Link(key, Said::Sent { at }));
+        }
+        Ok(())
+    }
+
+    /// Reads a portion of what was received. `true`: an answer is owed; take it.
+    ///
+    /// # Errors
+    /// [`Code::WrongMode`] when the link's protocol is the application's own, [`Code::Busy`] when another thread is
+    /// feeding it, [`Code::Desync`] when the bytes are not the protocol's (the link is DOWN), and as
+    /// [`start`](Self::start).
+    pub fn feed(&self, link: LinkId, bytes: &[u8], now_ns: u64) -> Result<bool, Error> {
+        let found = self.inner.find(link)?;
+        let (at, now_ns) = self.inner.stamp(now_ns);
+        let Some(desk) = found.shard.desks.find(found.key.index) else {
+            return Err(Error::new(
+                Code::WrongMode,
+                "protocol is \"none\": the application parses for itself and says hbeat_link_received",
+            ));
+        };
+        let at_us = micros(now_ns);
+        let answer = |sequence| found.news(Said::Answer { sequence, at, at_us });
+        let beat_received = |sequence| found.note(Said::BeatReceived { sequence, at });
+        let portion = desk
+            .feed(bytes, at, answer, beat_received)
+            .map_err(|Busy| Error::new(Code::Busy, "another thread is feeding this link"))?;
+        if portion.credit {
+            found.words.received.store(at.0, Ordering::Release);
+        }
+        if portion.watch {
+            found.tell(Said::Look);
+        } else if portion.credit && found.words.has(beat::SUSPECT | beat::WANTED) {
+            // It ends a probe: that is news, and a beat that waits to be taken is no longer needed.
+            found.tell(Said::Look);
+        }
+        if let Some(desync) = portion.desync {
+            found.tell(Said::Desync);
+            return Err(Error::new(Code::Desync, format!("the stream is not {}: {desync}", desk.protocol)));
+        }
+        Ok(desk.owes() && {
+            found.words.set(beat::OWED);
+            !found.words.has(beat::PAUSED)
+        })
+    }
+
+    /// Takes all pending frames of a link to be written now: answers that are owed, then the beat that is due.
+    /// `sequence` goes in as the application's next free number and comes out advanced if it was used; `None`: hbeat
+    /// counts by itself.
+    ///
+    /// # Errors
+    /// [`Code::Busy`] when another thread is taking from this link, and as [`start`](Self::start).
+    pub fn take(
+        &self,
+        link: LinkId,
+        sequence: Option<&mut u32>,
+        now_ns: u64,
+        buffer: &mut [u8],
+    ) -> Result<Taken, Error> {
+        let found = self.inner.find(link)?;
+        if found.words.set(beat::TAKING) != 0 {
+            return Err(Error::new(Code::Busy, "another thread is taking from this link"));
+        }
+        let (at, now_ns) = self.inner.stamp(now_ns);
+        let desk = found.shard.desks.find(found.key.index);
+        let mut taken = Taken::default();
+        if let Some(desk) = &desk {
+            found.take_answers(desk, now_ns, buffer, &mut taken);
+        }
+        if !taken.more {
+            found.take_beat(desk.as_deref(), sequence, at, now_ns, buffer, &mut taken);
+        }
+        if taken.length > 0 || taken.own_beat {
+            found.words.sent.store(at.0, Ordering::Release);
+        }
+        found.words.clear(beat::TAKING);
+        Ok(taken)
+    }
+
+    /// Says that the beat taken last could not be written: its number counts as never sent, and the next notice comes
+    /// after the shorter of T and a second.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn unsent(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        let (at, _) = self.inner.stamp(now_ns);
+        let counted = found.words.clear(beat::LEAVING) != 0;
+        found.tell(Said::Unsent { at, counted });
+        Ok(())
+    }
+
+    /// Says that an answer was received, for who parses himself.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn answer_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        let (at, now_ns) = self.inner.stamp(now_ns);
+        found.news(Said::Answer { sequence, at, at_us: micros(now_ns) });
+        Ok(())
+    }
+
+    /// Says that a beat of the peer was received, for who parses himself; he answers it himself, too.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn beat_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        let (at, _) = self.inner.stamp(now_ns);
+        found.words.received.store(at.0, Ordering::Release);
+        found.news(Said::BeatReceived { sequence, at });
+        Ok(())
+    }
+
+    /// Says that the application found the link down by itself. `false`: the verdict had been given or reported
+    /// before.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn report_down(&self, link: LinkId, cause: Cause, detail: u32) -> Result<bool, Error> {
+        let found = self.inner.find(link)?;
+        let first = found.words.set(beat::DOWN) == 0;
+        if first {
+            found.tell(Said::Report { cause, detail });
+        }
+        Ok(first)
+    }
+
+    /// Gives a link another policy, at once and in mid-probe (rule i).
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] names the field; and as [`start`](Self::start).
+    pub fn set_policy(&self, link: LinkId, policy: &Policy) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        let policy = Arc::new(*policy);
+        if let Some(desk) = found.shard.desks.find(found.key.index) {
+            desk.set_policy(Arc::clone(&policy));
+        }
+        found.tell(Said::Policy(policy));
+        Ok(())
+    }
+
+    /// What is known of a link, after everything said of it so far. Waits for a turn of its shard at most.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn info(&self, link: LinkId) -> Result<Info, Error> {
+        let found = self.inner.find(link)?;
+        let info = found.shard.look(&self.inner, found.key, |row, words, now| {
+            let evidence = row.link.evidence();
+            let ages = Ages::of(row, words, now);
+            let observed = row.fd.map(net::observe).unwrap_or_default();
+            let tally = &row.tally;
+            let read = |counter: fn(&Counters) -> &std::sync::atomic::AtomicU64| {
+                row.desk.as_ref().map_or(0, |desk| counter(&desk.counters).load(Ordering::Relaxed))
+            };
+            Info {
+                link,
+                data: row.data,
+                name: row.name.clone(),
+                state: evidence.state,
+                cause: row.cause,
+                detail: row.detail,
+                tries: u32::from(evidence.misses),
+                tries_max: row.policy.tries,
+                sequence: evidence.sequence.unwrap_or_default(),
+                protocol: row.desk.as_ref().map_or(Protocol::None, |desk| desk.protocol),
+                last_received_ms: ages.received_ms,
+                last_sent_ms: ages.sent_ms,
+                in_state_ms: now.since(row.state_since).max(0) as u32,
+                rtt_us: tally.rtt_us(),
+                rtt_min_us: tally.rtt.map(|rtt| rtt.min_us),
+                rtt_max_us: tally.rtt.map(|rtt| rtt.max_us),
+                unread_bytes: observed.unread_bytes,
+                send_queue_bytes: observed.send_queue_bytes,
+                beats_sent: tally.beats_sent.into(),
+                answers_received: tally.answers_received.into(),
+                beats_received: u64::from(tally.beats_received) + read(|counters| &counters.beats_received),
+                answers_sent: read(|counters| &counters.answers_sent),
+                answers_late: tally.answers_late.into(),
+                answers_unmatched: tally.answers_unmatched.into(),
+                answers_dropped: read(|counters| &counters.answers_dropped),
+                misses: tally.misses.into(),
+                messages_received: read(|counters| &counters.messages_received),
+                bytes_received: read(|counters| &counters.bytes_received),
+            }
+        });
+        self.inner.nudge();
+        info
+    }
+
+    /// Lists open links, page by page: fills `links` with those that come after `after` in a fixed order, says how many,
+    /// and whether there are more. Links that are opened or closed meanwhile may or may not be among them.
+    ///
+    /// # Errors
+    /// [`Code::Forked`].
+    pub fn links(&self, after: Option<LinkId>, links: &mut [u64]) -> Result<(usize, bool), Error> {
+        self.inner.check_fork()?;
+        let (first_shard, first_index) = after.map_or((0, 0), |link| (link.shard(), link.key().index + 1));
+        let mut all = self.inner.shards.iter().skip(first_shard).flat_map(|shard| {
+            let index = if shard.number as usize == first_shard { first_index } else { 0 };
+            shard.table.open_from(index).map(|key| LinkId::new(shard.number, key).0)
+        });
+        let mut count = 0;
+        for (place, link) in links.iter_mut().zip(&mut all) {
+            *place = link;
+            count += 1;
+        }
+        Ok((count, all.next().is_some()))
+    }
+}
+
+impl Found<'_> {
+    fn take_answers(&self, desk: &Desk, now_ns: u64, buffer: &mut [u8], taken: &mut Taken) {
+        if self.words.has(beat::PAUSED) {
+            return;
+        }
+        let fields = desk.fields(now_ns);
+        let mut ring = desk.ring();
+        while let Some(owed) = ring.front() {
+            let Some(length) = desk.protocol.answer(owed, &fields, &mut buffer[taken.length..]) else {
+                taken.more = true;
+                return;
+            };
+            taken.length += length;
+            ring.pop_front();
+            Counters::add(&desk.counters.answers_sent, 1);
+        }
+        self.words.clear(beat::OWED);
+    }
+
+    fn take_beat(
+        &self,
+        desk: Option<&Desk>,
+        sequence: Option<&mut u32>,
+        at: Stamp,
+        now_ns: u64,
+        buffer: &mut [u8],
+        taken: &mut Taken,
+    ) {
+        let wanted = self.words.beat.load(Ordering::Acquire);
+        if wanted & beat::WANTED == 0 {
+            return;
+        }
+        let (number, advanced) = self.number(wanted & beat::AGAIN != 0, sequence.as_deref().copied());
+        let mut length = 0;
+        if let Some(desk) = desk {
+            match desk.protocol.beat(number, &desk.fields(now_ns), &mut buffer[taken.length..]) {
+                Some(built) => length = built,
+                None => {
+                    taken.more = true;
+                    return;
+                }
+            }
+        }
+        // The shard may have withdrawn it meanwhile; of the two one wins.
+        if self.words.clear(beat::WANTED) == 0 {
+            return;
+        }
+        self.words.set(beat::LEAVING);
+        self.words.sequence.store(number, Ordering::Relaxed);
+        self.note(Said::Taken { sequence: number, at, at_us: micros(now_ns) });
+        taken.length += length;
+        taken.own_beat = desk.is_none();
+        if let (Some(sequence), Some(next)) = (sequence, advanced) {
+            *sequence = next;
+        }
+    }
+
+    /// The number of the beat, and the application's next free one if one of its own is used.
+    fn number(&self, again: bool, next_free: Option<u32>) -> (u32, Option<u32>) {
+        let latest = self.words.sequence.load(Ordering::Relaxed);
+        match next_free {
+            _ if again => (latest, None),
+            Some(next_free) => (next_free, Some(next_free.wrapping_add(1))),
+            None => (latest.wrapping_add(1), None),
+        }
+    }
+}
+
+impl Inner {
+    fn check_room(&self, shard: &Shard) -> Result<(), Error> {
+        let open: u32 = self.shards.iter().map(|shard| shard.table.open()).sum();
+        if open >= self.options.max_links {
+            let sentence = format!(
+                "max_links = {}: as many are open (closed ones count until their last event was handed out)",
+                self.options.max_links
+            );
+            return Err(Error::new(Code::Limit, sentence));
+        }
+        if shard.opens_waiting() >= self.options.open_queue {
+            let sentence =
+                format!("open_queue = {}: as many opens wait for the engine: try again", self.options.open_queue);
+            return Err(Error::new(Code::Again, sentence));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,281 @@
+//! Threads, shards, ids, delivery: the only place where decisions, bytes and sockets meet.
+//!
+//! - `table`: the words of each link that any thread touches without a lock, and the ids that lead to them
+//! - `desk`: what application threads keep of a link whose protocol hbeat speaks
+//! - `command`: what they tell a shard
+//! - `shard`, `rows`: one shard's links and the turn that moves them
+//! - `delivery`, `lanes`: from shard to application
+//! - `links`: the calls about one link; `drive`: the calls that turn the engine
+//! - `clock`, `sys`: where time comes from, and the system calls of our own
+
+mod clock;
+mod command;
+mod delivery;
+mod desk;
+mod drive;
+mod error;
+mod event;
+mod lanes;
+mod links;
+mod options;
+mod rows;
+mod shard;
+mod sys;
+mod table;
+
+pub use drive::{Stopped, Waited};
+pub use error::{Code, Error};
+pub(crate) use event::Subject;
+pub use event::{Event, EventKind, LinkId};
+pub use links::{Info, Taken};
+pub use options::{
+    Callbacks, EVENTS_ALL, EVENTS_DEFAULT, Level, LinkData, LinkOptions, OnEvent, OnLog, OnPanic, OnRelease, Options,
+    Run, TimeSource,
+};
+pub use sys::monotonic_ns;
+
+use clock::Clock;
+use delivery::{Delivery, Lane};
+use shard::Shard;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+/// A heartbeat engine.
+pub struct Engine {
+    inner: Arc<Inner>,
+    shards: Mutex<Vec<JoinHandle<()>>>,
+    lanes: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the engine's threads share.
+struct Inner {
+    options: Options,
+    clock: Clock,
+    /// Of jitter, and of the first generations.
+    seed: u64,
+    shards: Box<[Shard]>,
+    delivery: Delivery,
+    ordinals: AtomicU32,
+    stopping: AtomicBool,
+    failed: AtomicBool,
+    phase: AtomicU8,
+    /// [`sys::forks`] as it was in the process that made the engine.
+    forks: u32,
+    /// Held by who turns the engine from outside.
+    driver: Mutex<()>,
+    /// Held by who pulls.
+    puller: Mutex<()>,
+}
+
+/// Where an engine is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Links can be opened.
+    Running = 1,
+    /// It was told to stop; events are still being handed out.
+    Stopping = 2,
+    /// It has come to rest.
+    Stopped = 3,
+    /// A bug in hbeat was caught.
+    Failed = 4,
+}
+
+/// How an engine is doing, for a watchdog.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Health {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Threads of ours that run.
+    pub threads: u32,
+    /// Links that are open, or closed with their last event still to be handed out.
+    pub links: u32,
+    /// How far the most backward shard is behind what it meant to do.
+    pub turn_age_ms: u32,
+    /// For how long `on_event` has been inside the application; 0 = it is not.
+    pub on_event_ms: u32,
+    /// For how long `on_send` has been inside the application; 0 = it is not.
+    pub on_send_ms: u32,
+    /// Events that wait to be handed out.
+    pub waiting: u32,
+}
+
+impl Engine {
+    /// An engine that runs.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] names the field, [`Code::System`] what the system refused: a thread, its nice value or CPUs.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        options.check()?;
+        sys::watch_forks()?;
+        let engine = Self { inner: Arc::new(Inner::new(options)), shards: Mutex::default(), lanes: Mutex::default() };
+        engine.start_threads()?;
+        Ok(engine)
+    }
+
+    fn start_threads(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        if inner.options.run == Run::Application {
+            return Ok(());
+        }
+        let _blocked = sys::SignalsBlocked::new();
+        let (settled, outcomes) = crossbeam_channel::unbounded();
+        let mut started = 0;
+        for number in 0..inner.shards.len() {
+            let serve = move |inner: &Arc<Inner>| inner.serve_shard(number);
+            lock(&self.shards).push(self.thread(&format!("s{number}"), settled.clone(), serve)?);
+            started += 1;
+        }
+        for (lane, suffix) in inner.served_lanes() {
+            inner.delivery.thread_begins();
+            let serve = move |inner: &Arc<Inner>| inner.serve_lane(lane);
+            lock(&self.lanes)
+                .push(self.thread(suffix, settled.clone(), serve).inspect_err(|_| inner.delivery.thread_ends())?);
+            started += 1;
+        }
+        (0..started).try_for_each(|_| outcomes.recv().unwrap_or(Ok(())))
+    }
+
+    /// Starts a thread that says first whether it got its nice value and CPUs.
+    fn thread(
+        &self,
+        suffix: &str,
+        settled: crossbeam_channel::Sender<Result<(), Error>>,
+        serve: impl FnOnce(&Arc<Inner>) + Send + 'static,
+    ) -> Result<JoinHandle<()>, Error> {
+        let inner = Arc::clone(&self.inner);
+        let run = move || {
+            let Options { nice, cpus, .. } = inner.options;
+            let refused = |error| {
+                Error::new(Code::System, format!("nice = {nice}, cpus = {cpus:#x}: the system refused: {error}"))
+            };
+            let _ = settled.send(sys::settle_thread(nice, cpus).map_err(refused));
+            drop(settled);
+            serve(&inner);
+        };
+        Builder::new()
+            .name(format!("{}-{suffix}", self.inner.options.thread_name))
+            .spawn(run)
+            .map_err(|error| Error::new(Code::System, format!("a thread could not be started: {error}")))
+    }
+
+    /// The engine's clock.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.inner.clock.now_ns()
+    }
+
+    /// How the engine is doing. Waits for nothing that the application does.
+    ///
+    /// # Errors
+    /// [`Code::Forked`].
+    pub fn health(&self) -> Result<Health, Error> {
+        let inner = &self.inner;
+        inner.check_fork()?;
+        let (on_event_ms, on_send_ms, waiting) = inner.delivery.health();
+        let now_ns = inner.clock.now_ns();
+        let behind_ns = inner.shards.iter().map(|shard| shard.behind_ns(now_ns)).max().unwrap_or(0);
+        let running = |threads: &Mutex<Vec<JoinHandle<()>>>| {
+            threads.try_lock().map_or(0, |threads| threads.iter().filter(|thread| !thread.is_finished()).count())
+        };
+        Ok(Health {
+            phase: inner.phase(),
+            threads: (running(&self.shards) + running(&self.lanes)) as u32,
+            links: inner.shards.iter().map(|shard| shard.table.open()).sum(),
+            turn_age_ms: u32::try_from(behind_ns / 1_000_000).unwrap_or(u32::MAX),
+            on_event_ms,
+            on_send_ms,
+            waiting,
+        })
+    }
+}
+
+impl Inner {
+    fn new(options: Options) -> Self {
+        let clock = Clock::new(options.clock);
+        let start = clock.floor(clock.now_ns());
+        let seed = RandomState::new().hash_one(sys::monotonic_ns());
+        let shards = match options.run {
+            Run::Threads => options.threads,
+            Run::Application => 1,
+        };
+        let links = options.max_links.div_ceil(shards);
+        Self {
+            clock,
+            seed,
+            shards: (0..shards)
+                .map(|number| {
+                    let shard_seed = seed.rotate_left(number);
+                    Shard::new(number, links, shard_seed, start, options.tick_ms)
+                })
+                .collect(),
+            delivery: Delivery::new(options.callbacks.on_send.is_some()),
+            ordinals: AtomicU32::new(0),
+            stopping: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Running as u8),
+            forks: sys::forks(),
+            driver: Mutex::new(()),
+            puller: Mutex::new(()),
+            options,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        if self.failed.load(Ordering::Acquire) {
+            return Phase::Failed;
+        }
+        match self.phase.load(Ordering::Acquire) {
+            3 => Phase::Stopped,
+            _ if self.stopping.load(Ordering::Acquire) => Phase::Stopping,
+            _ => Phase::Running,
+        }
+    }
+
+    /// The lanes that callbacks serve, with their threads' names.
+    fn served_lanes(&self) -> impl Iterator<Item = (Lane, &'static str)> + use<> {
+        let callbacks = &self.options.callbacks;
+        let events = callbacks.on_event.is_some().then_some((Lane::Events, "event"));
+        let sends = callbacks.on_send.is_some().then_some((Lane::Sends, "send"));
+        events.into_iter().chain(sends)
+    }
+
+    /// Whether the application pulls its events.
+    fn is_pulled(&self) -> bool {
+        self.options.callbacks.on_event.is_none()
+    }
+
+    fn logs(&self) -> bool {
+        self.options.callbacks.on_log.is_some()
+    }
+
+    fn check_fork(&self) -> Result<(), Error> {
+        if self.forks == sys::forks() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Forked,
+            "this process is a fork of the one that made the engine, whose threads did not come along: make a new one",
+        ))
+    }
+
+    /// What every call but received, sent and the watchdog's checks.
+    fn check_running(&self) -> Result<(), Error> {
+        self.check_fork()?;
+        if self.failed.load(Ordering::Acquire) {
+            return Err(Error::new(
+                Code::Failed,
+                "the engine failed: a bug in hbeat was caught; stop it and make a new one",
+            ));
+        }
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Error::new(Code::Stopped, "the engine was stopped"));
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

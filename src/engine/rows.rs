@@ -1,0 +1,128 @@
+//! What only a shard's turn touches of its links.
+
+use super::desk::Desk;
+use super::options::LinkData;
+use super::table::Key;
+use crate::core::Queued;
+use crate::core::{Cause, Link, Policy, Side, Stamp};
+use std::sync::Arc;
+
+/// One open link.
+pub struct Row {
+    pub key: Key,
+    pub link: Link,
+    pub side: Option<Box<Side>>,
+    /// When the wheel looks at it next.
+    pub queued: Option<Stamp>,
+    pub policy: Arc<Policy>,
+    pub ordinal: u32,
+    pub events: u32,
+    pub data: LinkData,
+    pub name: Option<Arc<str>>,
+    pub fd: Option<i32>,
+    pub desk: Option<Arc<Desk>>,
+    pub opened: Stamp,
+    pub state_since: Stamp,
+    pub cause: Option<Cause>,
+    pub detail: u32,
+    pub tally: Tally,
+}
+
+/// What happened to a link so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub beats_sent: u32,
+    pub answers_received: u32,
+    pub answers_late: u32,
+    pub answers_unmatched: u32,
+    pub beats_received: u32,
+    pub misses: u32,
+    pub rtt: Option<Rtt>,
+}
+
+/// Round-trip times in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rtt {
+    pub last_us: u32,
+    pub min_us: u32,
+    pub max_us: u32,
+}
+
+impl Tally {
+    pub fn add_rtt(&mut self, rtt_us: u32) {
+        let before = self.rtt.unwrap_or(Rtt { last_us: rtt_us, min_us: rtt_us, max_us: rtt_us });
+        self.rtt = Some(Rtt { last_us: rtt_us, min_us: before.min_us.min(rtt_us), max_us: before.max_us.max(rtt_us) });
+    }
+
+    pub fn rtt_us(&self) -> Option<u32> {
+        self.rtt.map(|rtt| rtt.last_us)
+    }
+}
+
+const SLAB: usize = 256;
+
+/// The rows of a shard by index. Slabs come as links are opened and go when they are empty.
+#[derive(Default)]
+pub struct Rows {
+    slabs: Vec<Option<Slab>>,
+}
+
+struct Slab {
+    rows: Box<[Option<Row>]>,
+    used: usize,
+}
+
+impl Rows {
+    pub fn insert(&mut self, row: Row) {
+        let (slab, slot) = place(row.key.index);
+        if slab >= self.slabs.len() {
+            self.slabs.resize_with(slab + 1, || None);
+        }
+        let slab = self.slabs[slab].get_or_insert_with(|| Slab { rows: (0..SLAB).map(|_| None).collect(), used: 0 });
+        slab.used += usize::from(slab.rows[slot].is_none());
+        slab.rows[slot] = Some(row);
+    }
+
+    pub fn get(&self, index: u32) -> Option<&Row> {
+        let (slab, slot) = place(index);
+        self.slabs.get(slab)?.as_ref()?.rows[slot].as_ref()
+    }
+
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Row> {
+        let (slab, slot) = place(index);
+        self.slabs.get_mut(slab)?.as_mut()?.rows[slot].as_mut()
+    }
+
+    /// Takes the row out, if it is still that link's.
+    pub fn remove(&mut self, key: Key) -> Option<Row> {
+        let (number, slot) = place(key.index);
+        let slab = self.slabs.get_mut(number)?.as_mut()?;
+        let row = slab.rows[slot].take_if(|row| row.key == key)?;
+        slab.used -= 1;
+        if slab.used == 0 {
+            self.slabs[number] = None;
+        }
+        Some(row)
+    }
+
+    /// The keys of all rows.
+    pub fn keys(&self) -> Vec<Key> {
+        self.slabs.iter().flatten().flat_map(|slab| slab.rows.iter().flatten()).map(|row| row.key).collect()
+    }
+}
+
+fn place(index: u32) -> (usize, usize) {
+    (index as usize / SLAB, index as usize % SLAB)
+}
+
+impl Queued for Rows {
+    fn queued(&self, id: u32) -> Option<Stamp> {
+        self.get(id)?.queued
+    }
+
+    fn clear(&mut self, id: u32) {
+        if let Some(row) = self.get_mut(id) {
+            row.queued = None;
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The words of each link that every thread may touch without a lock, and the ids that lead to them.
+//!
+//! A slot's generation is 0 while nothing is open in it, so a stale id can never match. The words of a chunk never
+//! move and are never given back: a thread that holds a stale id may touch them at any time.
+
+use super::error::{Code, Error};
+use super::event::LinkId;
+use crate::core::Stamp;
+use once_cell::sync::OnceCell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const CHUNK_BITS: u32 = 12;
+const CHUNK: usize = 1 << CHUNK_BITS;
+const FIELD_BITS: u32 = 28;
+const FIELD_MASK: u32 = (1 << FIELD_BITS) - 1;
+/// The most links that one shard can hold.
+pub const INDEXES: u32 = 1 << FIELD_BITS;
+/// A slot rests before it is used again: a thread that was stopped between loading a generation and storing a stamp
+/// then stores it into a slot that is empty.
+const REST_NS: u64 = 1_000_000_000;
+
+/// Bits of [`Words::beat`].
+pub mod beat {
+    /// A beat may be taken.
+    pub const WANTED: u32 = 1;
+    /// It carries the number in [`Words::sequence`](super::Words::sequence) again.
+    pub const AGAIN: u32 = 1 << 1;
+    /// A SEND event of the link waits to be handed out.
+    pub const QUEUED: u32 = 1 << 2;
+    /// The verdict has been given, or reported.
+    pub const DOWN: u32 = 1 << 3;
+    /// What arrives is news: the shard wants to be woken by it.
+    pub const SUSPECT: u32 = 1 << 4;
+    /// The link was not started: answers wait.
+    pub const PAUSED: u32 = 1 << 5;
+    /// A thread is inside `take`.
+    pub const TAKING: u32 = 1 << 6;
+    /// A beat was taken and its departure not confirmed.
+    pub const LEAVING: u32 = 1 << 7;
+    /// Answers are owed.
+    pub const OWED: u32 = 1 << 8;
+}
+
+/// Generation and last received stamp: the pair that `received` touches.
+#[derive(Default)]
+struct Hot {
+    generation: AtomicU32,
+    received: AtomicU32,
+}
+
+/// The words of 4096 links, by use: what is touched together lies together.
+struct Chunk {
+    hot: Box<[Hot]>,
+    sent: Box<[AtomicU32]>,
+    beat: Box<[AtomicU32]>,
+    sequence: Box<[AtomicU32]>,
+}
+
+impl Chunk {
+    fn new() -> Result<Self, Error> {
+        Ok(Self { hot: slots()?, sent: slots()?, beat: slots()?, sequence: slots()? })
+    }
+}
+
+fn slots<T: Default>() -> Result<Box<[T]>, Error> {
+    let mut slots = Vec::new();
+    slots.try_reserve_exact(CHUNK).map_err(|_| no_memory())?;
+    slots.resize_with(CHUNK, T::default);
+    Ok(slots.into_boxed_slice())
+}
+
+fn no_memory() -> Error {
+    Error::new(Code::NoMemory, "memory for more links was refused")
+}
+
+/// One link's words.
+#[derive(Clone, Copy)]
+pub struct Words<'a> {
+    generation: &'a AtomicU32,
+    /// Last moment at which something complete was received.
+    pub received: &'a AtomicU32,
+    /// Last moment at which something was sent.
+    pub sent: &'a AtomicU32,
+    /// See [`beat`].
+    pub beat: &'a AtomicU32,
+    /// The number of the latest beat.
+    pub sequence: &'a AtomicU32,
+}
+
+impl Words<'_> {
+    pub fn is_open(&self, generation: u32) -> bool {
+        self.generation.load(Ordering::Acquire) == generation
+    }
+
+    /// Makes the id stale; of several callers one wins.
+    pub fn close(&self, generation: u32) -> bool {
+        self.generation.compare_exchange(generation, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub fn has(&self, bits: u32) -> bool {
+        self.beat.load(Ordering::Acquire) & bits != 0
+    }
+
+    /// Sets bits and says which of them were set before.
+    pub fn set(&self, bits: u32) -> u32 {
+        self.beat.fetch_or(bits, Ordering::SeqCst) & bits
+    }
+
+    /// Clears bits and says which of them were set before.
+    pub fn clear(&self, bits: u32) -> u32 {
+        self.beat.fetch_and(!bits, Ordering::SeqCst) & bits
+    }
+}
+
+/// Which slot of which shard an id names, and which of its generations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    pub index: u32,
+    pub generation: u32,
+}
+
+impl LinkId {
+    pub(super) fn new(shard: u32, key: Key) -> Self {
+        Self(u64::from(shard) << 56 | u64::from(key.generation) << FIELD_BITS | u64::from(key.index))
+    }
+
+    pub(super) fn shard(self) -> usize {
+        (self.0 >> 56) as usize
+    }
+
+    pub(super) fn key(self) -> Key {
+        Key { index: self.0 as u32 & FIELD_MASK, generation: (self.0 >> FIELD_BITS) as u32 & FIELD_MASK }
+    }
+}
+
+/// The slots of one shard.
+pub struct Table {
+    chunks: Box<[OnceCell<Chunk>]>,
+    slots: Mutex<Slots>,
+    open: AtomicU32,
+}
+
+/// Which slots are free; the lock also puts opens and the end of opening in one order.
+pub struct Slots {
+    fresh: u32,
+    limit: u32,
+    first_generation: u32,
+    resting: VecDeque<Resting>,
+    /// No link is opened any more.
+    pub shut: bool,
+}
+
+struct Resting {
+    key: Key,
+    since_ns: u64,
+}
+
+impl Table {
+    /// A table for `links` links; its first generation is drawn from `seed`, so that another engine's ids do not match.
+    pub fn new(links: u32, seed: u64) -> Self {
+        // Some more slots than links: the resting ones.
+        let limit = links.saturating_add(links / 8).saturating_add(1024).min(INDEXES);
+        let chunks = limit.div_ceil(1 << CHUNK_BITS);
+        Self {
+            chunks: (0..chunks).map(|_| OnceCell::new()).collect(),
+            slots: Mutex::new(Slots {
+                fresh: 0,
+                limit,
+                first_generation: 1 + (seed as u32 & (FIELD_MASK >> 1)),
+                resting: VecDeque::new(),
+                shut: false,
+            }),
+            open: AtomicU32::new(0),
+        }
+    }
+
+    /// How many links are open, or closed with their last event still to be handed out.
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// The words of a slot that has been in use.
+    #[inline]
+    pub fn words(&self, index: u32) -> Option<Words<'_>> {
+        let chunk = self.chunks.get((index >> CHUNK_BITS) as usize)?.get()?;
+        let slot = index as usize & (CHUNK - 1);
+        let hot = &chunk.hot[slot];
+        Some(Words {
+            generation: &hot.generation,
+            received: &hot.received,
+            sent: &chunk.sent[slot],
+            beat: &chunk.beat[slot],
+            sequence: &chunk.sequence[slot],
+        })
+    }
+
+    /// The words of an open link.
+    #[inline]
+    pub fn find(&self, key: Key) -> Option<Words<'_>> {
+        self.words(key.index).filter(|words| key.generation != 0 && words.is_open(key.generation))
+    }
+
+    /// Stores when something was received: one load, one compare, one store. A race with close and reopening can lose
+    /// a stamp, and never revives an id.
+    #[inline]
+    pub fn received(&self, key: Key, at: Stamp) -> bool {
+        let Some(chunk) = self.chunks.get((key.index >> CHUNK_BITS) as usize).and_then(OnceCell::get) else {
+            return false;
+        };
+        let hot = &chunk.hot[key.index as usize & (CHUNK - 1)];
+        let open = hot.generation.load(Ordering::Acquire) == key.generation && key.generation != 0;
+        if open {
+            hot.received.store(at.0, Ordering::Release);
+        }
+        open
+    }
+
+    pub fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a slot for a new link, stamps it, and makes its id valid.
+    pub fn occupy(&self, slots: &mut Slots, opened: Stamp, bits: u32, now_ns: u64) -> Result<Key, Error> {
+        let key = self.free_slot(slots, now_ns)?;
+        let cell = &self.chunks[(key.index >> CHUNK_BITS) as usize];
+        if let Err(error) = cell.get_or_try_init(Chunk::new) {
+            slots.resting.push_front(Resting { key, since_ns: 0 });
+            return Err(error);
+        }
+        let words = self.words(key.index).expect("the chunk was made above");
+        words.received.store(opened.0, Ordering::Relaxed);
+        words.sent.store(opened.0, Ordering::Relaxed);
+        words.beat.store(bits, Ordering::Relaxed);
+        words.sequence.store(0, Ordering::Relaxed);
+        words.generation.store(key.generation, Ordering::Release);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Ok(key)
+    }
+
+    fn free_slot(&self, slots: &mut Slots, now_ns: u64) -> Result<Key, Error> {
+        if slots.resting.front().is_some_and(|resting| now_ns.saturating_sub(resting.since_ns) >= REST_NS) {
+            return Ok(slots.resting.pop_front().expect("there is a first one").key);
+        }
+        if slots.fresh < slots.limit {
+            slots.fresh += 1;
+            return Ok(Key { index: slots.fresh - 1, generation: slots.first_generation });
+        }
+        Err(Error::new(
+            Code::Again,
+            "the slots of links closed in the last second may not be used again yet: try again",
+        ))
+    }
+
+    /// Gives a slot back after the last event of its link. A slot whose generations are used up retires.
+    pub fn vacate(&self, key: Key, now_ns: u64) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if key.generation < FIELD_MASK {
+            let next = Key { generation: key.generation + 1, ..key };
+            self.slots().resting.push_back(Resting { key: next, since_ns: now_ns });
+        }
+    }
+
+    /// The open slots from `index` on.
+    pub fn open_from(&self, index: u32) -> impl Iterator<Item = Key> + '_ {
+        let end = self.slots().fresh;
+        (index..end).filter_map(|index| {
+            let generation = self.words(index)?.generation.load(Ordering::Acquire);
+            (generation != 0).then_some(Key { index, generation })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn open(table: &Table, now_ns: u64) -> Result<Key, Error> {
+        table.occupy(&mut table.slots(), Stamp(1), 0, now_ns)
+    }
+
+    #[test]
+    fn ids_carry_shard_generation_and_index() {
+        let key = Key { index: FIELD_MASK, generation: 1 };
+        let id = LinkId::new(255, key);
+        assert_eq!((id.shard(), id.key()), (255, key));
+        assert_ne!(LinkId::new(0, Key { index: 0, generation: 1 }).0, 0);
+    }
+
+    #[test]
+    fn a_closed_id_is_stale_and_its_slot_rests() {
+        let table = Table::new(4, 0);
+        let first = open(&table, 0).unwrap();
+        let words = table.find(first).unwrap();
+        assert!(table.received(first, Stamp(7)));
+        assert_eq!(words.received.load(Ordering::Relaxed), 7);
+        assert!(words.close(first.generation) && !words.close(first.generation));
+        assert!(!table.received(first, Stamp(8)) && table.find(first).is_none());
+        table.vacate(first, 0);
+        assert_ne!(open(&table, SECOND - 1).unwrap().index, first.index);
+        let again = open(&table, SECOND).unwrap();
+        assert_eq!(again, Key { index: first.index, generation: first.generation + 1 });
+        assert!(table.find(first).is_none());
+    }
+
+    #[test]
+    fn a_slot_whose_generations_are_used_up_retires() {
+        let table = Table::new(4, 0);
+        open(&table, 0).unwrap();
+        table.vacate(Key { index: 0, generation: FIELD_MASK }, 0);
+        assert!(table.slots().resting.is_empty());
+    }
+
+    #[test]
+    fn zero_and_wild_keys_find_nothing() {
+        let table = Table::new(4, 0);
+        open(&table, 0).unwrap();
+        for index in [0, 1, 5000, FIELD_MASK] {
+            assert!(table.find(Key { index, generation: 0 }).is_none());
+            assert!(!table.received(Key { index, generation: 0 }, Stamp(1)));
+        }
+    }
+
+    #[test]
+    fn open_links_are_listed_from_any_slot_on() {
+        let table = Table::new(10_000, 3);
+        let keys: Vec<_> = (0..5_000).map(|_| open(&table, 0).unwrap()).collect();
+        table.find(keys[1]).unwrap().close(keys[1].generation);
+        let listed: Vec<_> = table.open_from(0).collect();
+        assert_eq!(listed.len(), 4_999);
+        assert_eq!(table.open_from(4_998).count(), 2);
+        assert!(!listed.contains(&keys[1]));
+    }
+}

@@ -1,0 +1,91 @@
+//! What can be seen of a socket that belongs to the application, without touching its data.
+
+use socket2::SockRef;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// What the system knows; `None` = it does not say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Observed {
+    /// Bytes that arrived and were not read.
+    pub unread_bytes: Option<u32>,
+    /// Bytes that were written and not acknowledged (TCP) or not read (Unix) by the peer.
+    pub send_queue_bytes: Option<u32>,
+    /// Whether it would take no more bytes.
+    pub send_queue_full: Option<bool>,
+}
+
+/// Whether `fd` is an open socket.
+///
+/// # Errors
+/// What the system says: `EBADF` when it is closed, `ENOTSOCK` when it is something else.
+pub fn check_socket(fd: RawFd) -> io::Result<()> {
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: not -1; it is used for one getsockopt that fails cleanly when `fd` is not open, and not kept.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    SockRef::from(&borrowed).r#type().map(drop)
+}
+
+/// Looks at a socket. One that was closed meanwhile tells nothing; nothing is read, written or changed.
+pub fn observe(fd: RawFd) -> Observed {
+    if fd < 0 {
+        // poll takes a negative descriptor for one to be passed over.
+        return Observed::default();
+    }
+    Observed {
+        unread_bytes: queue(fd, libc::FIONREAD),
+        send_queue_bytes: queue(fd, libc::TIOCOUTQ),
+        send_queue_full: send_queue_full(fd),
+    }
+}
+
+fn queue(fd: RawFd, request: libc::Ioctl) -> Option<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: both requests write one int; a closed descriptor gives an error.
+    let status = unsafe { libc::ioctl(fd, request, &mut bytes) };
+    if status == 0 { u32::try_from(bytes).ok() } else { None }
+}
+
+fn send_queue_full(fd: RawFd) -> Option<bool> {
+    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one valid pollfd; a timeout of 0 never waits.
+    let count = unsafe { libc::poll(&mut poll, 1, 0) };
+    let told = count >= 0 && poll.revents & (libc::POLLNVAL | libc::POLLERR) == 0;
+    told.then_some(poll.revents & (libc::POLLOUT | libc::POLLHUP) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn unread_bytes_and_a_full_send_queue_are_seen() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        assert_eq!(observe(ours.as_raw_fd()).unread_bytes, Some(0));
+        theirs.write_all(b"12345").unwrap();
+        assert_eq!(observe(ours.as_raw_fd()).unread_bytes, Some(5));
+        assert_eq!(observe(ours.as_raw_fd()).send_queue_full, Some(false));
+        ours.set_nonblocking(true).unwrap();
+        while (&ours).write(&[0; 4096]).is_ok() {}
+        let full = observe(ours.as_raw_fd());
+        assert_eq!(full.send_queue_full, Some(true));
+        assert!(full.send_queue_bytes.is_some_and(|bytes| bytes > 4096));
+    }
+
+    #[test]
+    fn what_is_no_open_socket_is_refused_and_tells_nothing() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(check_socket(file.as_raw_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+        for closed in [-1, -7, i32::MAX] {
+            assert_eq!(check_socket(closed).unwrap_err().raw_os_error(), Some(libc::EBADF), "{closed}");
+            assert_eq!(observe(closed), Observed::default());
+        }
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(check_socket(ours.as_raw_fd()).is_ok());
+    }
+}
