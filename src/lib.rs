@@ -4,5 +4,6 @@
 
 pub mod core;
 pub mod engine;
+pub mod ffi;
 mod net;
 pub mod wire;

@@ -1,0 +1,620 @@
+//! Links: opened, fed, taken from, closed.
+
+use super::convert::{bytes, check_output, flag, optional_text, place, plain, read, read_size, write};
+use super::engine::{engine_at, event_mask, hbeat_engine};
+use super::event::{byte_count, cause_number, cause_of, link_name, or_unknown, pointer, state_number};
+use super::last_error::Failure;
+use super::policy::{hbeat_policy, read_policy};
+use super::status::hbeat_status_code::{HBEAT_INFO_ALREADY_DOWN, HBEAT_INFO_MORE, HBEAT_INFO_SEND, HBEAT_OK};
+use super::version::HBEAT_NAME_MAX;
+use super::{guard, hbeat_status};
+use crate::engine::{Info, LinkData, LinkId, LinkOptions};
+use crate::wire::Protocol;
+use std::ffi::{c_char, c_void};
+
+/// The id of a link: never 0. A number, not a pointer: safe to keep for ever. Once the link is closed, calls with it
+/// say NO_LINK.
+pub type hbeat_link = u64;
+
+/// How a link is set up. Begin with HBEAT_LINK_OPTIONS_INIT; a struct that is all zero but for struct_size is right, too.
+/// hbeat copies the texts.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hbeat_link_options {
+    /// sizeof(hbeat_link_options).
+    pub struct_size: u32,
+    /// Socket to observe (unread bytes, send queue): never read, written, duplicated or closed by hbeat. It must stay
+    /// open until hbeat_link_close. 0 or -1: none.
+    pub fd: i32,
+    /// For events and logs: UTF-8, at most 63 bytes; NULL or "" = "link-" and the id in hexadecimal.
+    pub name: *const c_char,
+    /// How beats and answers look: "none" (the application's own), "cmpp", "heart" (hbeat's own); NULL = "none".
+    pub protocol: *const c_char,
+    /// Handed back with each event of the link; hbeat never looks at it.
+    pub link_data: *mut c_void,
+    /// 1: nothing is due or judged before hbeat_link_start (login); 0: the link is UP at once.
+    pub start_paused: u32,
+    /// Which events are asked for, a mask of 1u << HBEAT_EVENT_*; 0 = as the engine.
+    pub events: u32,
+}
+
+plain!(hbeat_link_options {
+    struct_size,
+    fd,
+    name,
+    protocol,
+    link_data,
+    start_paused,
+    events,
+} until events);
+
+/// All that is known of a link. Set struct_size before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hbeat_info {
+    /// sizeof(hbeat_info); comes back as how many bytes hbeat filled.
+    pub struct_size: u32,
+    /// HBEAT_STATE_*.
+    pub state: u32,
+    /// HBEAT_CAUSE_*.
+    pub cause: u32,
+    /// What hbeat_link_report_down said.
+    pub detail: u32,
+    /// Tries missed.
+    pub tries: u32,
+    /// Tries that the policy allows.
+    pub tries_max: u32,
+    /// Sequence number of the latest beat taken.
+    pub sequence: u32,
+    /// 0 "none", 1 "cmpp", 2 "heart".
+    pub protocol: u32,
+    /// The link.
+    pub link: hbeat_link,
+    /// What the application gave to hbeat_link_open.
+    pub link_data: *mut c_void,
+    /// How long ago something was received last; or HBEAT_UNKNOWN.
+    pub last_received_ms: u32,
+    /// Likewise sent.
+    pub last_sent_ms: u32,
+    /// For how long it has been in its state.
+    pub in_state_ms: u32,
+    /// Latest round-trip time in microseconds, or HBEAT_UNKNOWN.
+    pub rtt_us: u32,
+    /// The shortest.
+    pub rtt_min_us: u32,
+    /// The longest.
+    pub rtt_max_us: u32,
+    /// Bytes that wait unread on the observed descriptor; -1 = not known.
+    pub unread_bytes: i32,
+    /// Bytes that wait in its send queue; -1 = not known.
+    pub send_queue_bytes: i32,
+    /// Beats taken.
+    pub beats_sent: u64,
+    /// Answers that matched a beat.
+    pub answers_received: u64,
+    /// Beats of the peer.
+    pub beats_received: u64,
+    /// Answers taken.
+    pub answers_sent: u64,
+    /// Answers that came after their time; no sign of life.
+    pub answers_late: u64,
+    /// Answers to no beat of ours; no sign of life.
+    pub answers_unmatched: u64,
+    /// Answers owed and given up for newer ones, because nobody took them.
+    pub answers_dropped: u64,
+    /// Tries missed, in all.
+    pub misses: u64,
+    /// Complete messages that hbeat_link_feed found.
+    pub messages_received: u64,
+    /// Bytes that went through hbeat_link_feed.
+    pub bytes_received: u64,
+    /// Name of the link; UTF-8, ends with a NUL.
+    pub name: [c_char; HBEAT_NAME_MAX],
+}
+
+plain!(hbeat_info {
+    struct_size,
+    state,
+    cause,
+    detail,
+    tries,
+    tries_max,
+    sequence,
+    protocol,
+    link,
+    link_data,
+    last_received_ms,
+    last_sent_ms,
+    in_state_ms,
+    rtt_us,
+    rtt_min_us,
+    rtt_max_us,
+    unread_bytes,
+    send_queue_bytes,
+    beats_sent,
+    answers_received,
+    beats_received,
+    answers_sent,
+    answers_late,
+    answers_unmatched,
+    answers_dropped,
+    misses,
+    messages_received,
+    bytes_received,
+    name,
+} until name);
+
+impl From<&Info> for hbeat_info {
+    fn from(info: &Info) -> Self {
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            state: state_number(info.state),
+            cause: cause_number(info.cause),
+            detail: info.detail,
+            tries: info.tries,
+            tries_max: info.tries_max,
+            sequence: info.sequence,
+            protocol: info.protocol as u32,
+            link: info.link.0,
+            link_data: pointer(info.data),
+            last_received_ms: or_unknown(info.last_received_ms),
+            last_sent_ms: or_unknown(info.last_sent_ms),
+            in_state_ms: info.in_state_ms,
+            rtt_us: or_unknown(info.rtt_us),
+            rtt_min_us: or_unknown(info.rtt_min_us),
+            rtt_max_us: or_unknown(info.rtt_max_us),
+            unread_bytes: byte_count(info.unread_bytes),
+            send_queue_bytes: byte_count(info.send_queue_bytes),
+            beats_sent: info.beats_sent,
+            answers_received: info.answers_received,
+            beats_received: info.beats_received,
+            answers_sent: info.answers_sent,
+            answers_late: info.answers_late,
+            answers_unmatched: info.answers_unmatched,
+            answers_dropped: info.answers_dropped,
+            misses: info.misses,
+            messages_received: info.messages_received,
+            bytes_received: info.bytes_received,
+            name: link_name(info.name.as_deref(), Some(info.link)),
+        }
+    }
+}
+
+/// The caller's options.
+///
+/// # Safety
+/// As for [`read`]; `name` and `protocol` are NULL or text.
+unsafe fn read_options(pointer: *const hbeat_link_options) -> Result<LinkOptions, Failure> {
+    // SAFETY: as for this function.
+    let options = unsafe { read(pointer, "options") }?;
+    // SAFETY: as for this function.
+    let (name, protocol) = unsafe {
+        let name = optional_text(options.name, "name", HBEAT_NAME_MAX - 1)?;
+        (name.unwrap_or_default(), optional_text(options.protocol, "protocol", HBEAT_NAME_MAX - 1)?)
+    };
+    Ok(LinkOptions {
+        name: name.to_owned(),
+        protocol: protocol.map_or(Ok(Protocol::None), protocol_of)?,
+        fd: descriptor(options.fd)?,
+        data: LinkData(options.link_data.expose_provenance()),
+        start_paused: flag(options.start_paused, "start_paused")?,
+        events: match event_mask(options.events)? {
+            0 => None,
+            events => Some(events),
+        },
+    })
+}
+
+fn protocol_of(name: &str) -> Result<Protocol, Failure> {
+    Protocol::from_name(name).ok_or_else(|| {
+        let known: Vec<_> = Protocol::names().map(|known| format!("\"{known}\"")).collect();
+        Failure::invalid(format!("protocol is \"{}\", known are {}", name.escape_debug(), known.join(", ")))
+    })
+}
+
+fn descriptor(fd: i32) -> Result<Option<i32>, Failure> {
+    match fd {
+        0 | -1 => Ok(None),
+        1.. => Ok(Some(fd)),
+        _ => Err(Failure::invalid(format!("fd is {fd}, allowed is a socket, or 0 or -1 for none"))),
+    }
+}
+
+/// ==== Link ====
+///
+/// Opens a link, one for each connection, and writes its id to *link. Never waits. From here on its last event is
+/// CLOSED (or release), whatever happens.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, SIZE, UNSUPPORTED, AGAIN, LIMIT, STOPPED, FAILED, FORKED, NO_MEMORY; INVALID for a policy, a name or a
+/// protocol that is refused, or an fd that is no socket.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_open(
+    engine: *mut hbeat_engine,
+    policy: *const hbeat_policy,
+    options: *const hbeat_link_options,
+    link: *mut hbeat_link,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives and structs, by the rules at the head of the header.
+        let (engine, policy, options) = unsafe { (engine_at(engine)?, read_policy(policy)?, read_options(options)?) };
+        check_output(link, "link")?;
+        let opened = engine.open(&policy, &options)?;
+        // SAFETY: not NULL.
+        unsafe { link.write(opened.0) };
+        Ok(HBEAT_OK)
+    })
+}
+
+/// Starts a link that was opened or paused: its last sign of life is now, its tries are 0. Answers owed since then
+/// give a SEND. On a link that runs it changes nothing. now_ns: see the head of this header.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_start(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.start(LinkId(link), now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// Stops judging and beating until hbeat_link_start, as before a TERMINATE. What arrives meanwhile is kept: beats of
+/// the peer are answered after the start. On a link that is DOWN it changes nothing.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_pause(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.pause(LinkId(link), now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// Closes a link. Never waits, may be called anywhere, in its own callbacks too. Exactly one of several closers gets
+/// HBEAT_OK. After it returns no event of the link is handed out but CLOSED (or release); one that was handed out
+/// before may still run. So free link_data in CLOSED or release, never after this call. Closing gives no DOWN.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, FORKED; NO_LINK: it was closed before.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_close(engine: *mut hbeat_engine, link: hbeat_link) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.close(LinkId(link))?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// ==== What the application tells ====
+///
+/// A complete message arrived: a sign of life. For who does not use hbeat_link_feed; call it for every message but
+/// answers to beats that match none. Costs a few nanoseconds, takes no lock, wakes nobody. now_ns: when; the caller's
+/// own time is much cheaper than 0.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK. In a forked child it does nothing and says OK.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_received(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.received(LinkId(link), now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// Something was written to the peer. Only for idle_on = HBEAT_IDLE_ON_EITHER, for evidence, and to correct when the
+/// beat taken last really left. Never a sign of life. As cheap as hbeat_link_received.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK. In a forked child it does nothing and says OK.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_sent(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.sent(LinkId(link), now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// Shows hbeat the bytes that were read, in order, in portions of any size. A tap: the application still handles every
+/// message itself, but leaves beats and their answers to hbeat. Replaces hbeat_link_received.
+/// HBEAT_INFO_SEND: an answer is owed; take it with hbeat_link_take and write it.
+///
+/// Threads: any, one at a time for each link.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread feeds this link; DESYNC: the link is DOWN now;
+/// WRONG_MODE with protocol "none".
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_feed(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    bytes: *const c_void,
+    length: usize,
+    now_ns: u64,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
+        let (engine, bytes) = unsafe { (engine_at(engine)?, self::bytes(bytes.cast(), length, "bytes")?) };
+        let owed = engine.feed(LinkId(link), bytes, now_ns)?;
+        Ok(if owed { HBEAT_INFO_SEND } else { HBEAT_OK })
+    })
+}
+
+/// Takes all frames that are to be written now, answers first, built at this moment; where the application writes.
+/// *sequence goes in as the application's next free number and comes out advanced if a beat used one; NULL: hbeat
+/// counts by itself. The beat counts as sent at now_ns.
+///
+/// HBEAT_OK with *length 0: nothing is needed any more. HBEAT_INFO_MORE: more frames than fit; write these, take
+/// again; nothing is lost. With protocol "none" a beat that is due gives HBEAT_INFO_SEND and no bytes: write your own
+/// beat with the number that *sequence had before the call.
+///
+/// Threads: any, one at a time for each link.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread takes from this link.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_take(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    sequence: *mut u32,
+    now_ns: u64,
+    buffer: *mut c_void,
+    capacity: usize,
+    length: *mut usize,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        let engine = unsafe { engine_at(engine) }?;
+        check_output(length, "length")?;
+        // SAFETY: a place of `capacity` bytes and one for a number, by the rules at the head of the header.
+        let (buffer, sequence) = unsafe { (place(buffer.cast(), capacity, "buffer")?, sequence.as_mut()) };
+        let taken = engine.take(LinkId(link), sequence, now_ns, buffer)?;
+        // SAFETY: not NULL.
+        unsafe { length.write(taken.length) };
+        Ok(match taken {
+            taken if taken.own_beat => HBEAT_INFO_SEND,
+            taken if taken.more => HBEAT_INFO_MORE,
+            _ => HBEAT_OK,
+        })
+    })
+}
+
+/// What was taken last could not be written: its beat counts as never sent, the next SEND comes soon.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_unsent(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.unsent(LinkId(link), now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// An answer to a beat arrived; for who parses himself. hbeat matches it with the beats that are outstanding: one that
+/// matches none is counted and proves nothing, so do not report it with hbeat_link_received.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_answer_received(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    sequence: u32,
+    now_ns: u64,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.answer_received(LinkId(link), sequence, now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// A beat of the peer arrived; for who parses, and answers, himself.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_beat_received(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    sequence: u32,
+    now_ns: u64,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.beat_received(LinkId(link), sequence, now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// The application found out itself: end of file, a write error, TERMINATE, a failed login, requests that nobody
+/// answers. The link goes DOWN with this cause and the DOWN event comes as for any verdict, once.
+/// HBEAT_INFO_ALREADY_DOWN: somebody was first. cause is any HBEAT_CAUSE_* but NONE; detail (an errno, a protocol's
+/// status) comes back in the event.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; INVALID for a cause that is none.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_report_down(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    cause: u32,
+    detail: u32,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        let engine = unsafe { engine_at(engine) }?;
+        let cause = cause_of(cause).ok_or_else(|| {
+            Failure::invalid(format!("cause is {cause}, allowed is any HBEAT_CAUSE_* but NONE: 1 to 14"))
+        })?;
+        let first = engine.report_down(LinkId(link), cause, detail)?;
+        Ok(if first { HBEAT_OK } else { HBEAT_INFO_ALREADY_DOWN })
+    })
+}
+
+/// Changes the policy of a link, at once. In a probe the misses so far count on.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, SIZE, UNSUPPORTED, NO_LINK, STOPPED, FAILED, FORKED; INVALID as for hbeat_policy_check.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_set_policy(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    policy: *const hbeat_policy,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
+        let (engine, policy) = unsafe { (engine_at(engine)?, read_policy(policy)?) };
+        engine.set_policy(LinkId(link), &policy)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// All that is known of a link; also after DOWN, until it is closed. info->struct_size must be set.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, SIZE, NO_LINK, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_info(
+    engine: *const hbeat_engine,
+    link: hbeat_link,
+    info: *mut hbeat_info,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
+        let (engine, size) = unsafe { (engine_at(engine)?, read_size(info, "info")?) };
+        let found = engine.info(LinkId(link))?;
+        // SAFETY: the struct has `size` bytes, by the rules at the head of the header.
+        unsafe { write(hbeat_info::from(&found), info.cast(), size) };
+        Ok(HBEAT_OK)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::last_error::tests::last_error;
+    use crate::ffi::status::hbeat_status_code::{HBEAT_ERR_INVALID, HBEAT_ERR_NULL};
+    use std::mem::zeroed;
+    use std::ptr::{null, null_mut};
+
+    fn zero() -> hbeat_link_options {
+        hbeat_link_options { struct_size: size_of::<hbeat_link_options>() as u32, ..unsafe { zeroed() } }
+    }
+
+    fn taken(options: &hbeat_link_options) -> Result<LinkOptions, &'static str> {
+        unsafe { read_options(options) }.map_err(|failure| {
+            assert_eq!(failure.keep(), HBEAT_ERR_INVALID as i32);
+            last_error()
+        })
+    }
+
+    #[test]
+    fn zero_means_the_usual() {
+        let options = taken(&zero()).unwrap();
+        assert_eq!((options.name.as_str(), options.protocol, options.fd), ("", Protocol::None, None));
+        assert_eq!((options.start_paused, options.events, options.data.0), (false, None, 0));
+    }
+
+    #[test]
+    fn what_is_set_arrives() {
+        let set = hbeat_link_options {
+            fd: 9,
+            name: c"gd-mt-07".as_ptr(),
+            protocol: c"cmpp".as_ptr(),
+            link_data: 0x1234 as *mut c_void,
+            start_paused: 1,
+            events: 16,
+            ..zero()
+        };
+        let options = taken(&set).unwrap();
+        assert_eq!((options.name.as_str(), options.protocol, options.fd), ("gd-mt-07", Protocol::Cmpp, Some(9)));
+        assert_eq!((options.start_paused, options.events, options.data.0), (true, Some(16), 0x1234));
+    }
+
+    #[test]
+    fn what_is_refused_is_named() {
+        let refused = |options: hbeat_link_options| taken(&options).unwrap_err();
+        assert_eq!(taken(&hbeat_link_options { fd: -1, ..zero() }).unwrap().fd, None);
+        let sentence = refused(hbeat_link_options { fd: -2, ..zero() });
+        assert_eq!(sentence, "fd is -2, allowed is a socket, or 0 or -1 for none");
+        let sentence = refused(hbeat_link_options { protocol: c"smpp".as_ptr(), ..zero() });
+        assert_eq!(sentence, "protocol is \"smpp\", known are \"none\", \"cmpp\", \"heart\"");
+        let long = std::ffi::CString::new("n".repeat(64)).unwrap();
+        let sentence = refused(hbeat_link_options { name: long.as_ptr(), ..zero() });
+        assert!(sentence.starts_with("name is too long (\"nnn") && sentence.ends_with("allowed are 63 bytes"));
+        assert!(refused(hbeat_link_options { name: c"\xC3".as_ptr(), ..zero() }).ends_with("is not UTF-8 at byte 0"));
+        assert_eq!(refused(hbeat_link_options { start_paused: 2, ..zero() }), "start_paused is 2, allowed is 0 or 1");
+        assert!(refused(hbeat_link_options { events: 1 << 13, ..zero() }).starts_with("events is 0x2000"));
+    }
+
+    #[test]
+    fn no_engine_is_an_error_of_every_call() {
+        unsafe {
+            let engine = null_mut();
+            for status in [
+                hbeat_link_open(engine, null(), null(), null_mut()),
+                hbeat_link_start(engine, 1, 0),
+                hbeat_link_pause(engine, 1, 0),
+                hbeat_link_close(engine, 1),
+                hbeat_link_received(engine, 1, 0),
+                hbeat_link_sent(engine, 1, 0),
+                hbeat_link_feed(engine, 1, null(), 0, 0),
+                hbeat_link_take(engine, 1, null_mut(), 0, null_mut(), 0, null_mut()),
+                hbeat_link_unsent(engine, 1, 0),
+                hbeat_link_answer_received(engine, 1, 0, 0),
+                hbeat_link_beat_received(engine, 1, 0, 0),
+                hbeat_link_report_down(engine, 1, 1, 0),
+                hbeat_link_set_policy(engine, 1, null()),
+                hbeat_link_info(engine, 1, null_mut()),
+            ] {
+                assert_eq!((status, last_error()), (HBEAT_ERR_NULL as i32, "engine is NULL"));
+            }
+        }
+    }
+}
