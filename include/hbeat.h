@@ -395,7 +395,9 @@ typedef struct hbeat_policy {
 typedef struct hbeat_backoff {
   /* sizeof(hbeat_backoff); set by hbeat_backoff_default. */
   uint32_t struct_size;
-  /* Longest delay before the first attempt, from 1. */
+  /* No delay is shorter: 1 to first_ms. */
+  uint32_t least_ms;
+  /* Longest delay before the first attempt: least_ms to cap_ms. */
   uint32_t first_ms;
   /* Longest delay before any attempt: first_ms to 2^29. */
   uint32_t cap_ms;
@@ -405,6 +407,8 @@ typedef struct hbeat_backoff {
   uint32_t stable_ms;
   /* Delay after a refusal that only a change of configuration can cure (wrong password): cap_ms to 2^29. */
   uint32_t refused_ms;
+  /* Least time between two starts to one destination, see hbeat_backoff_reserve: 0 (no cap) to 2^29. */
+  uint32_t spacing_ms;
 } hbeat_backoff;
 
 /*
@@ -758,7 +762,8 @@ hbeat_status hbeat_policy_detection(const struct hbeat_policy *policy, uint32_t 
 /*
  ==== Reconnect delays ====
 
- Fills *backoff with 1 s doubling up to 60 s, stable after 60 s, 300 s after a refusal. backoff_size is
+ Fills *backoff with 1 s doubling up to 60 s, at least 100 ms, stable after 60 s, 300 s after a refusal, starts to one
+ destination 100 ms apart. backoff_size is
  sizeof(hbeat_backoff).
 
  Threads: any.
@@ -770,8 +775,8 @@ hbeat_status hbeat_policy_detection(const struct hbeat_policy *policy, uint32_t 
 hbeat_status hbeat_backoff_default(struct hbeat_backoff *backoff, size_t backoff_size);
 
 /*
- The delay in milliseconds before an attempt, counted from 1: a random part of first_ms * multiplier^(attempt - 1),
- at most cap_ms. random is any 64 random bits, the same bits give the same delay; 0 = hbeat draws them.
+ The delay in milliseconds before an attempt, counted from 1: even between least_ms and first_ms *
+ multiplier^(attempt - 1), at most cap_ms, so that links that were lost together do not come back together. random is any 64 random bits, the same bits give the same delay; 0 = hbeat draws them.
 
  Threads: any.
  In a callback: yes.
@@ -783,6 +788,36 @@ hbeat_status hbeat_backoff_delay(const struct hbeat_backoff *backoff,
                                  uint32_t attempt,
                                  uint64_t random,
                                  uint32_t *delay_ms);
+
+/*
+ The delay in milliseconds after a refusal that only a change of configuration can cure (wrong password, unknown
+ account): even between three quarters of refused_ms and the whole, however many came before. random as for
+ hbeat_backoff_delay.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a value out of its range.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_backoff_refused(const struct hbeat_backoff *backoff, uint64_t random, uint32_t *delay_ms);
+
+/*
+ Keeps the starts of many links to one destination spacing_ms apart: reserves the next free start and says how many
+ milliseconds from now_ms it is, 0 = at once. *free_from_ms is the destination's only state: 0 at first, shared by
+ its links, under a lock of the application's where several threads dial. now_ms is any clock that does not go back.
+ To be asked when a delay is over, not when it begins.
+
+ Threads: any, one at a time for one *free_from_ms.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a value out of its range.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_backoff_reserve(const struct hbeat_backoff *backoff,
+                                   uint64_t *free_from_ms,
+                                   uint64_t now_ms,
+                                   uint32_t *wait_ms);
 
 /*
  ==== Engine ====

@@ -13,23 +13,14 @@ const SEQUENCES: [u32; 6] = [0, 1, 4711, 0x7fff_ffff, 0x8000_0000, u32::MAX];
 
 #[test]
 fn tshark_reads_our_cmpp_frames_as_we_mean_them() {
-    if let Some(missing) = ["tshark", "text2pcap"]
-        .into_iter()
-        .find(|program| !is_installed(program))
-    {
+    if let Some(missing) = ["tshark", "text2pcap"].into_iter().find(|program| !is_installed(program)) {
         let required = std::env::var_os("HBEAT_REQUIRE_PEERS").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "{missing} is not installed, and HBEAT_REQUIRE_PEERS=1 asks for it"
-        );
+        assert!(!required, "{missing} is not installed, and HBEAT_REQUIRE_PEERS=1 asks for it");
         // Not by a macro: the harness would swallow the line.
         writeln!(std::io::stderr(), "skipped: {missing} is not installed").unwrap();
         return;
     }
-    let frames: Vec<Vec<u8>> = SEQUENCES
-        .into_iter()
-        .flat_map(|sequence| [beat(sequence), answer(sequence)])
-        .collect();
+    let frames: Vec<Vec<u8>> = SEQUENCES.into_iter().flat_map(|sequence| [beat(sequence), answer(sequence)]).collect();
     let expected: Vec<String> = SEQUENCES
         .into_iter()
         .flat_map(|sequence| [line(12, 0x0000_0008, sequence), line(13, 0x8000_0008, sequence)])
@@ -46,21 +37,14 @@ fn tshark_reads_our_cmpp_frames_as_we_mean_them() {
 
 fn beat(sequence: u32) -> Vec<u8> {
     let mut out = [0; 13];
-    let length = Protocol::Cmpp
-        .beat(sequence, &Fields::default(), &mut out)
-        .expect("it fits");
+    let length = Protocol::Cmpp.beat(sequence, &Fields::default(), &mut out).expect("it fits");
     out[..length].to_vec()
 }
 
 fn answer(sequence: u32) -> Vec<u8> {
     let mut out = [0; 13];
-    let owed = Owed {
-        sequence,
-        ..Owed::default()
-    };
-    let length = Protocol::Cmpp
-        .answer(&owed, &Fields::default(), &mut out)
-        .expect("it fits");
+    let owed = Owed { sequence, ..Owed::default() };
+    let length = Protocol::Cmpp.answer(&owed, &Fields::default(), &mut out).expect("it fits");
     out[..length].to_vec()
 }
 
@@ -81,55 +65,24 @@ fn dissect(payloads: &[Vec<u8>]) -> Vec<String> {
         }
     }
     let capture = pipe("text2pcap", &["-T", "50000,7890", "-", "-"], dump.as_bytes());
-    let mut arguments = vec![
-        "-r",
-        "-",
-        "-d",
-        "tcp.port==7890,cmpp",
-        "-T",
-        "fields",
-        "-E",
-        "separator=|",
-    ];
-    for field in [
-        "cmpp.Total_Length",
-        "cmpp.Command_Id",
-        "cmpp.Sequence_Id",
-        "_ws.malformed",
-    ] {
+    let mut arguments = vec!["-r", "-", "-d", "tcp.port==7890,cmpp", "-T", "fields", "-E", "separator=|"];
+    for field in ["cmpp.Total_Length", "cmpp.Command_Id", "cmpp.Sequence_Id", "_ws.malformed"] {
         arguments.extend(["-e", field]);
     }
-    String::from_utf8(pipe("tshark", &arguments, &capture))
-        .unwrap()
-        .lines()
-        .map(String::from)
-        .collect()
+    String::from_utf8(pipe("tshark", &arguments, &capture)).unwrap().lines().map(String::from).collect()
 }
 
 fn pipe(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it is installed");
     // The inputs are smaller than a pipe holds, so this cannot wait for the program to read them.
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
 fn is_installed(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

@@ -7,20 +7,8 @@ use proptest::prelude::*;
 /// What an [`Inbound`] says, in a form that outlives the bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Seen {
-    Beat {
-        sequence: u32,
-        owed: Option<Owed>,
-        next_due_ms: u32,
-        hold_ms: u32,
-        state: Vec<u8>,
-    },
-    Answer {
-        sequence: u32,
-        echo_us: Option<u64>,
-        next_due_ms: u32,
-        hold_ms: u32,
-        state: Vec<u8>,
-    },
+    Beat { sequence: u32, owed: Option<Owed>, next_due_ms: u32, hold_ms: u32, state: Vec<u8> },
+    Answer { sequence: u32, echo_us: Option<u64>, next_due_ms: u32, hold_ms: u32, state: Vec<u8> },
     Message,
     Rejected(Rejection),
 }
@@ -30,27 +18,11 @@ impl From<Inbound<'_>> for Seen {
         match inbound {
             Inbound::Beat { sequence, owed, told } => {
                 let (next_due_ms, hold_ms, state) = (told.next_due_ms, told.hold_ms, told.state.to_vec());
-                Self::Beat {
-                    sequence,
-                    owed,
-                    next_due_ms,
-                    hold_ms,
-                    state,
-                }
+                Self::Beat { sequence, owed, next_due_ms, hold_ms, state }
             }
-            Inbound::Answer {
-                sequence,
-                echo_us,
-                told,
-            } => {
+            Inbound::Answer { sequence, echo_us, told } => {
                 let (next_due_ms, hold_ms, state) = (told.next_due_ms, told.hold_ms, told.state.to_vec());
-                Self::Answer {
-                    sequence,
-                    echo_us,
-                    next_due_ms,
-                    hold_ms,
-                    state,
-                }
+                Self::Answer { sequence, echo_us, next_due_ms, hold_ms, state }
             }
             Inbound::Message => Self::Message,
             Inbound::Rejected(rejection) => Self::Rejected(rejection),
@@ -68,11 +40,7 @@ struct Heard {
 
 fn hear<'a>(protocol: Protocol, portions: impl IntoIterator<Item = &'a [u8]>) -> Heard {
     let mut reader = Reader::new(protocol).expect("a protocol with a framing");
-    let mut heard = Heard {
-        seen: Vec::new(),
-        desync: None,
-        open: false,
-    };
+    let mut heard = Heard { seen: Vec::new(), desync: None, open: false };
     for portion in portions {
         let mut bytes = portion;
         loop {
@@ -125,27 +93,12 @@ fn cmpp(total_length: u32, command: u32, sequence: u32, body: &[u8]) -> Vec<u8> 
 }
 
 fn cmpp_beat(sequence: u32) -> Seen {
-    let owed = Some(Owed {
-        sequence,
-        ..Owed::default()
-    });
-    Seen::Beat {
-        sequence,
-        owed,
-        next_due_ms: 0,
-        hold_ms: 0,
-        state: Vec::new(),
-    }
+    let owed = Some(Owed { sequence, ..Owed::default() });
+    Seen::Beat { sequence, owed, next_due_ms: 0, hold_ms: 0, state: Vec::new() }
 }
 
 fn cmpp_answer(sequence: u32) -> Seen {
-    Seen::Answer {
-        sequence,
-        echo_us: None,
-        next_due_ms: 0,
-        hold_ms: 0,
-        state: Vec::new(),
-    }
+    Seen::Answer { sequence, echo_us: None, next_due_ms: 0, hold_ms: 0, state: Vec::new() }
 }
 
 // The answer variants of real gateways, each followed by a DELIVER with a body, a beat and an answer.
@@ -159,20 +112,13 @@ fn cmpp_followed(answer: &[u8]) -> Heard {
 }
 
 fn all_good(first: Seen) -> Heard {
-    Heard {
-        seen: vec![first, Seen::Message, cmpp_beat(100), cmpp_answer(5)],
-        desync: None,
-        open: false,
-    }
+    Heard { seen: vec![first, Seen::Message, cmpp_beat(100), cmpp_answer(5)], desync: None, open: false }
 }
 
 #[test]
 fn golden_cmpp_frames() {
     assert_eq!(beat(Protocol::Cmpp, 1), [0, 0, 0, 12, 0, 0, 0, 8, 0, 0, 0, 1]);
-    let owed = Owed {
-        sequence: 1,
-        ..Owed::default()
-    };
+    let owed = Owed { sequence: 1, ..Owed::default() };
     let answer = built(|out| Protocol::Cmpp.answer(&owed, &Fields::default(), out));
     assert_eq!(answer, [0, 0, 0, 13, 0x80, 0, 0, 8, 0, 0, 0, 1, 0]);
 }
@@ -180,10 +126,7 @@ fn golden_cmpp_frames() {
 #[test]
 fn an_answer_of_13_octets_with_anything_in_reserved() {
     for reserved in [0, 1, b'0', 0xff] {
-        assert_eq!(
-            cmpp_followed(&cmpp(13, 0x8000_0008, 7, &[reserved])),
-            all_good(cmpp_answer(7))
-        );
+        assert_eq!(cmpp_followed(&cmpp(13, 0x8000_0008, 7, &[reserved])), all_good(cmpp_answer(7)));
     }
 }
 
@@ -194,24 +137,14 @@ fn an_answer_of_12_octets() {
 
 #[test]
 fn an_answer_of_16_octets_that_says_so() {
-    assert_eq!(
-        cmpp_followed(&cmpp(16, 0x8000_0008, 7, b"0x00")),
-        all_good(cmpp_answer(7))
-    );
+    assert_eq!(cmpp_followed(&cmpp(16, 0x8000_0008, 7, b"0x00")), all_good(cmpp_answer(7)));
 }
 
 #[test]
 fn an_answer_that_says_13_and_has_16_octets_counts_and_then_the_stream_is_lost() {
     let heard = cmpp_followed(&cmpp(13, 0x8000_0008, 7, b"0x00"));
     let desync = Some(Desync::TooLong { length: 0x7830_3000 });
-    assert_eq!(
-        heard,
-        Heard {
-            seen: vec![cmpp_answer(7)],
-            desync,
-            open: false
-        }
-    );
+    assert_eq!(heard, Heard { seen: vec![cmpp_answer(7)], desync, open: false });
 }
 
 #[test]
@@ -219,14 +152,7 @@ fn an_answer_that_says_12_and_has_13_octets_counts_and_then_the_stream_is_lost()
     let heard = cmpp_followed(&cmpp(12, 0x8000_0008, 7, &[0]));
     // The stray octet and three of the next length, which all are 0.
     let desync = Some(Desync::TooShort { length: 0 });
-    assert_eq!(
-        heard,
-        Heard {
-            seen: vec![cmpp_answer(7)],
-            desync,
-            open: false
-        }
-    );
+    assert_eq!(heard, Heard { seen: vec![cmpp_answer(7)], desync, open: false });
 }
 
 #[test]
@@ -237,37 +163,17 @@ fn a_test_with_our_own_sequence_in_place_of_the_answer_is_a_beat() {
 #[test]
 fn every_sequence_is_legal() {
     for sequence in [0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
-        assert_eq!(
-            cmpp_followed(&cmpp(13, 0x8000_0008, sequence, &[0])),
-            all_good(cmpp_answer(sequence))
-        );
-        assert_eq!(
-            cmpp_followed(&beat(Protocol::Cmpp, sequence)),
-            all_good(cmpp_beat(sequence))
-        );
+        assert_eq!(cmpp_followed(&cmpp(13, 0x8000_0008, sequence, &[0])), all_good(cmpp_answer(sequence)));
+        assert_eq!(cmpp_followed(&beat(Protocol::Cmpp, sequence)), all_good(cmpp_beat(sequence)));
     }
 }
 
 #[test]
 fn login_submit_and_terminate_are_the_applications() {
-    for (command, length) in [
-        (1, 39),
-        (0x8000_0001, 30),
-        (0x8000_0001, 33),
-        (2, 12),
-        (0x8000_0002, 12),
-        (4, 3335),
-    ] {
+    for (command, length) in [(1, 39), (0x8000_0001, 30), (0x8000_0001, 33), (2, 12), (0x8000_0002, 12), (4, 3335)] {
         let message = cmpp(length, command, 7, &vec![8; length as usize - 12]);
         let heard = hear(Protocol::Cmpp, message.chunks(7));
-        assert_eq!(
-            heard,
-            Heard {
-                seen: vec![Seen::Message],
-                desync: None,
-                open: false
-            }
-        );
+        assert_eq!(heard, Heard { seen: vec![Seen::Message], desync: None, open: false });
     }
 }
 
@@ -288,26 +194,13 @@ fn lengths_at_the_limits() {
         assert_eq!(heard(length).desync, Some(Desync::TooLong { length }));
     }
     assert_eq!(heard(12).seen, [cmpp_beat(7)]);
-    let longest = hear(
-        Protocol::Cmpp,
-        [&cmpp(65_536, 4, 7, &vec![0; 65_524])[..], &beat(Protocol::Cmpp, 8)],
-    );
-    assert_eq!(
-        longest,
-        Heard {
-            seen: vec![Seen::Message, cmpp_beat(8)],
-            desync: None,
-            open: false
-        }
-    );
+    let longest = hear(Protocol::Cmpp, [&cmpp(65_536, 4, 7, &vec![0; 65_524])[..], &beat(Protocol::Cmpp, 8)]);
+    assert_eq!(longest, Heard { seen: vec![Seen::Message, cmpp_beat(8)], desync: None, open: false });
 }
 
 #[test]
 fn a_bad_length_is_seen_before_the_rest_of_the_header() {
-    assert_eq!(
-        hear(Protocol::Cmpp, [&[0, 0, 0, 3][..]]).desync,
-        Some(Desync::TooShort { length: 3 })
-    );
+    assert_eq!(hear(Protocol::Cmpp, [&[0, 0, 0, 3][..]]).desync, Some(Desync::TooShort { length: 3 }));
 }
 
 #[test]
@@ -330,57 +223,23 @@ fn a_message_is_open_from_its_first_octet_to_its_last() {
 const STATE: &[u8] = b"queue=17";
 
 fn heart_fields() -> Fields<'static> {
-    Fields {
-        sent_us: 5_000_001,
-        next_due_ms: 9_000,
-        hold_ms: 30_000,
-        state: STATE,
-        ..Fields::default()
-    }
+    Fields { sent_us: 5_000_001, next_due_ms: 9_000, hold_ms: 30_000, state: STATE, ..Fields::default() }
 }
 
 fn heart_seen(sequence: u32, length: usize) -> Seen {
-    let owed = Some(Owed {
-        echo_us: 5_000_001,
-        sequence,
-        room: length as u16,
-    });
-    Seen::Beat {
-        sequence,
-        owed,
-        next_due_ms: 9_000,
-        hold_ms: 30_000,
-        state: STATE.to_vec(),
-    }
+    let owed = Some(Owed { echo_us: 5_000_001, sequence, room: length as u16 });
+    Seen::Beat { sequence, owed, next_due_ms: 9_000, hold_ms: 30_000, state: STATE.to_vec() }
 }
 
 #[test]
 fn golden_heart_frames() {
-    let frame = built(|out| {
-        Protocol::Heart.beat(
-            1,
-            &Fields {
-                state: b"ok",
-                ..heart_fields()
-            },
-            out,
-        )
-    });
+    let frame = built(|out| Protocol::Heart.beat(1, &Fields { state: b"ok", ..heart_fields() }, out));
     let header = [
         0x48, 0x42, 1, 1, 0, 0, 0, 34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0x4c, 0x4b, 0x41, 0, 0, 0x23, 0x28, 0, 0, 0x75, 0x30,
     ];
     assert_eq!(frame, [&header[..], &[0, 1, 0, 2, b'o', b'k']].concat());
     assert_eq!(beat(Protocol::Heart, 1).len(), heart::HEADER);
-    let one_way = built(|out| {
-        Protocol::Heart.beat(
-            1,
-            &Fields {
-                one_way: true,
-                ..Fields::default()
-            },
-            out,
-        )
-    });
+    let one_way = built(|out| Protocol::Heart.beat(1, &Fields { one_way: true, ..Fields::default() }, out));
     assert_eq!(one_way[..12], [0x48, 0x42, 1, 1, 0, 1, 0, 28, 0, 0, 0, 1]);
 }
 
@@ -390,43 +249,18 @@ fn a_beat_and_its_answer_there_and_back() {
     let Inbound::Beat { owed: Some(owed), .. } = Protocol::Heart.datagram(&mut &frame[..]).unwrap() else {
         panic!("a beat that wants an answer");
     };
-    let reply = Fields {
-        hold_ms: 4,
-        state: b"fine",
-        ..Fields::default()
-    };
+    let reply = Fields { hold_ms: 4, state: b"fine", ..Fields::default() };
     let answer = built(|out| Protocol::Heart.answer(&owed, &reply, out));
-    let seen = Seen::Answer {
-        sequence: 7,
-        echo_us: Some(5_000_001),
-        next_due_ms: 0,
-        hold_ms: 4,
-        state: b"fine".to_vec(),
-    };
+    let seen =
+        Seen::Answer { sequence: 7, echo_us: Some(5_000_001), next_due_ms: 0, hold_ms: 4, state: b"fine".to_vec() };
     assert_eq!(hear_every_way(Protocol::Heart, &answer).seen, [seen]);
 }
 
 #[test]
 fn a_one_way_beat_wants_no_answer() {
-    let frame = built(|out| {
-        Protocol::Heart.beat(
-            7,
-            &Fields {
-                one_way: true,
-                ..Fields::default()
-            },
-            out,
-        )
-    });
+    let frame = built(|out| Protocol::Heart.beat(7, &Fields { one_way: true, ..Fields::default() }, out));
     let inbound = Protocol::Heart.datagram(&mut &frame[..]);
-    assert!(matches!(
-        inbound,
-        Some(Inbound::Beat {
-            sequence: 7,
-            owed: None,
-            ..
-        })
-    ));
+    assert!(matches!(inbound, Some(Inbound::Beat { sequence: 7, owed: None, .. })));
 }
 
 #[test]
@@ -436,38 +270,18 @@ fn a_rejected_frame_costs_only_itself() {
     newer[2] = 2;
     other[3] = 200;
     let heard = hear_every_way(Protocol::Heart, &[&newer[..], &good, &other, &good[..20]].concat());
-    let seen = vec![
-        Seen::Rejected(Rejection::Version(2)),
-        heart_seen(7, good.len()),
-        Seen::Message,
-    ];
-    assert_eq!(
-        heard,
-        Heard {
-            seen,
-            desync: None,
-            open: true
-        }
-    );
+    let seen = vec![Seen::Rejected(Rejection::Version(2)), heart_seen(7, good.len()), Seen::Message];
+    assert_eq!(heard, Heard { seen, desync: None, open: true });
 }
 
 #[test]
 fn a_stream_that_is_not_ours_is_lost_at_once() {
-    assert_eq!(
-        hear_every_way(Protocol::Heart, b"GET / HTTP/1.1").desync,
-        Some(Desync::Beginning)
-    );
+    assert_eq!(hear_every_way(Protocol::Heart, b"GET / HTTP/1.1").desync, Some(Desync::Beginning));
     let mut frame = beat(Protocol::Heart, 1);
     frame[7] = 27;
-    assert_eq!(
-        hear_every_way(Protocol::Heart, &frame).desync,
-        Some(Desync::TooShort { length: 27 })
-    );
+    assert_eq!(hear_every_way(Protocol::Heart, &frame).desync, Some(Desync::TooShort { length: 27 }));
     frame[6..8].copy_from_slice(&1201u16.to_be_bytes());
-    assert_eq!(
-        hear_every_way(Protocol::Heart, &frame).desync,
-        Some(Desync::TooLong { length: 1201 })
-    );
+    assert_eq!(hear_every_way(Protocol::Heart, &frame).desync, Some(Desync::TooLong { length: 1201 }));
 }
 
 fn datagram(protocol: Protocol, mut bytes: &[u8]) -> Vec<Seen> {
@@ -483,20 +297,11 @@ fn datagram(protocol: Protocol, mut bytes: &[u8]) -> Vec<Seen> {
 fn a_datagram_holds_whole_frames_and_nothing_else() {
     let good = built(|out| Protocol::Heart.beat(7, &heart_fields(), out));
     let first = heart_seen(7, good.len());
-    assert_eq!(
-        datagram(Protocol::Heart, &good.repeat(2)),
-        [first.clone(), first.clone()]
-    );
+    assert_eq!(datagram(Protocol::Heart, &good.repeat(2)), [first.clone(), first.clone()]);
     let stray = |stray: &[u8]| datagram(Protocol::Heart, &[&good[..], stray].concat());
-    assert_eq!(
-        stray(&good[..30]),
-        [first.clone(), Seen::Rejected(Rejection::Truncated)]
-    );
+    assert_eq!(stray(&good[..30]), [first.clone(), Seen::Rejected(Rejection::Truncated)]);
     assert_eq!(stray(b"H"), [first.clone(), Seen::Rejected(Rejection::Truncated)]);
-    assert_eq!(
-        stray(b"whatever"),
-        [first, Seen::Rejected(Rejection::NotAFrame(Desync::Beginning))]
-    );
+    assert_eq!(stray(b"whatever"), [first, Seen::Rejected(Rejection::NotAFrame(Desync::Beginning))]);
     assert_eq!(datagram(Protocol::Heart, b""), []);
     assert_eq!(datagram(Protocol::Cmpp, &beat(Protocol::Cmpp, 7)), [cmpp_beat(7)]);
 }
@@ -548,70 +353,26 @@ fn cmpp_message() -> impl Strategy<Value = (Vec<u8>, Seen)> {
 /// A heart or an answer as sent, and what it is.
 fn heart_message() -> impl Strategy<Value = (Vec<u8>, Seen)> {
     let numbers = (any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>());
-    (
-        any::<[bool; 2]>(),
-        numbers,
-        prop::collection::vec(any::<u8>(), 0..=heart::STATE_MAX),
+    (any::<[bool; 2]>(), numbers, prop::collection::vec(any::<u8>(), 0..=heart::STATE_MAX)).prop_map(
+        |([answer, one_way], (sequence, time_us, next_due_ms, hold_ms), state)| {
+            let fields = Fields { sent_us: time_us, next_due_ms, hold_ms, one_way, datagram: false, state: &state };
+            let owed = Owed { echo_us: time_us, sequence, room: 0 };
+            if answer {
+                let frame = built(|out| Protocol::Heart.answer(&owed, &fields, out));
+                (frame, Seen::Answer { sequence, echo_us: Some(time_us), next_due_ms, hold_ms, state })
+            } else {
+                let frame = built(|out| Protocol::Heart.beat(sequence, &fields, out));
+                let owed = (!one_way).then_some(Owed { room: frame.len() as u16, ..owed });
+                (frame, Seen::Beat { sequence, owed, next_due_ms, hold_ms, state })
+            }
+        },
     )
-        .prop_map(
-            |([answer, one_way], (sequence, time_us, next_due_ms, hold_ms), state)| {
-                let fields = Fields {
-                    sent_us: time_us,
-                    next_due_ms,
-                    hold_ms,
-                    one_way,
-                    datagram: false,
-                    state: &state,
-                };
-                let owed = Owed {
-                    echo_us: time_us,
-                    sequence,
-                    room: 0,
-                };
-                if answer {
-                    let frame = built(|out| Protocol::Heart.answer(&owed, &fields, out));
-                    (
-                        frame,
-                        Seen::Answer {
-                            sequence,
-                            echo_us: Some(time_us),
-                            next_due_ms,
-                            hold_ms,
-                            state,
-                        },
-                    )
-                } else {
-                    let frame = built(|out| Protocol::Heart.beat(sequence, &fields, out));
-                    let owed = (!one_way).then_some(Owed {
-                        room: frame.len() as u16,
-                        ..owed
-                    });
-                    (
-                        frame,
-                        Seen::Beat {
-                            sequence,
-                            owed,
-                            next_due_ms,
-                            hold_ms,
-                            state,
-                        },
-                    )
-                }
-            },
-        )
 }
 
 fn reproduced(protocol: Protocol, messages: &[(Vec<u8>, Seen)], sizes: &[usize]) -> Result<(), TestCaseError> {
     let stream: Vec<u8> = messages.iter().flat_map(|(frame, _)| frame.clone()).collect();
     let seen = messages.iter().map(|(_, seen)| seen.clone()).collect();
-    prop_assert_eq!(
-        hear(protocol, cut(&stream, sizes)),
-        Heard {
-            seen,
-            desync: None,
-            open: false
-        }
-    );
+    prop_assert_eq!(hear(protocol, cut(&stream, sizes)), Heard { seen, desync: None, open: false });
     Ok(())
 }
 

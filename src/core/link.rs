@@ -30,9 +30,9 @@ mod flag {
     pub const WANTED: u16 = 1 << 1;
     /// Its notice was handed out.
     pub const HANDED: u16 = 1 << 2;
-    /// The beat could not be written and is to be noticed again at `Side::look`.
+    /// The beat could not be written and is noticed again at `due`.
     pub const AGAIN: u16 = 1 << 3;
-    /// Its notice was not handed out in time, which was told; the link is looked at again at `Side::look`.
+    /// Its notice was not handed out in time, which was told.
     pub const STALLED: u16 = 1 << 4;
     /// The moment at which the beat taken last left is settled.
     pub const LEFT: u16 = 1 << 5;
@@ -54,6 +54,8 @@ mod flag {
     pub const PAUSED_ONCE: u16 = 1 << 13;
     /// A copy of this probe's beat was taken: its number is `sequence`.
     pub const KEPT: u16 = 1 << 14;
+    /// The probe's clock was moved: `first_due` no longer tells which proofs are older than the probe.
+    pub const MOVED: u16 = 1 << 15;
 }
 
 /// One link. 48 bytes; what few links need lies in [`Side`].
@@ -78,7 +80,7 @@ pub struct Link {
     taken: Stamp,
     taken_us: u32,
     flags: u16,
-    /// How many beats became due, for jitter.
+    /// How many copies were noticed, wrapping, for jitter.
     number: u16,
     state: State,
     misses: u8,
@@ -192,9 +194,9 @@ impl Step<'_> {
     fn start(&mut self, at: Stamp) {
         if self.link.state == State::Paused {
             self.link.state = State::Up;
-            self.link.proof = at;
-            self.link.sent = self.link.sent.latest(at);
-            self.link.clear(flag::GRACE);
+            self.link.proof = if self.is_news(at, self.link.proof) { at } else { self.link.proof };
+            self.link.sent = if self.is_news(at, self.link.sent) { at } else { self.link.sent };
+            self.link.clear(flag::GRACE | flag::ONE_WAY);
             self.new_grid(at);
         }
     }
@@ -238,8 +240,8 @@ impl Step<'_> {
     /// Rules a, b: something shows that the peer lived at `at`.
     fn prove(&mut self, at: Stamp) {
         let probing = self.link.has(flag::PROBING);
-        let ends = probing && !self.link.first_due.is_after(at);
         let news = self.is_news(at, self.link.proof);
+        let ends = probing && (!self.link.first_due.is_after(at) || (news && self.link.has(flag::MOVED)));
         if news {
             self.link.proof = at;
         }
@@ -272,26 +274,30 @@ impl Step<'_> {
     /// The beat is no longer needed.
     fn withdraw(&mut self) {
         self.output.withdraw |= self.link.has(flag::WANTED) && !self.link.has(flag::AGAIN);
-        self.link.clear(flag::WANTED | flag::HANDED | flag::AGAIN | flag::STALLED);
+        self.link.clear(flag::WANTED | flag::HANDED | flag::AGAIN);
         self.link.set(flag::LEFT);
+        self.end_stall();
     }
 
     /// Rule l: nobody is blamed for what could not be handed out.
     fn handed_out(&mut self, at: Stamp) {
-        if !self.link.has(flag::WANTED) || self.link.has(flag::HANDED) {
+        if !self.link.has(flag::WANTED) || self.link.has(flag::HANDED | flag::AGAIN) {
             return;
         }
         self.link.set(flag::HANDED);
-        self.link.clear(flag::STALLED);
-        let late_ms = at.since(self.link.due);
-        if self.link.has(flag::PROBING) && late_ms > self.tick() {
-            self.shift(late_ms as u32);
+        self.end_stall();
+        if self.link.has(flag::PROBING) && at.since(self.link.due) > self.tick() {
+            self.shift(at.since(self.link.reference).max(0) as u32);
+            self.link.due = at;
         }
     }
 
     /// Moves the probe's clock.
     fn shift(&mut self, by_ms: u32) {
         let link = &mut self.link;
+        if by_ms > 0 {
+            link.set(flag::MOVED);
+        }
         link.first_due = link.first_due.plus(by_ms);
         link.due = link.due.plus(by_ms);
         link.reference = link.reference.plus(by_ms);
@@ -303,7 +309,9 @@ impl Step<'_> {
             self.link.clear(flag::WANTED | flag::AGAIN);
             self.link.clear(flag::LEFT);
             // Rule l: T runs from the take; within a tick of the due time the due time counts.
-            self.link.reference = if at.since(self.link.due) > self.tick() { at } else { self.link.due };
+            if at.since(self.link.due) > self.tick() {
+                self.link.reference = self.link.reference.latest(at);
+            }
         }
         self.link.sent = self.link.sent.latest(at);
         self.note_outstanding(sequence, at, at_us);
@@ -313,26 +321,22 @@ impl Step<'_> {
         self.link.sent = self.link.sent.latest(at);
         if !self.link.has(flag::LEFT | flag::WANTED) && self.link.has(flag::NUMBERED) {
             self.link.set(flag::LEFT);
+            self.link.taken = self.link.taken.latest(at);
             if at.since(self.link.due) > self.tick() {
                 self.link.reference = self.link.reference.latest(at);
-                self.link.taken = self.link.taken.latest(at);
             }
         }
     }
 
     fn beat_unsent(&mut self, at: Stamp) {
-        let latest = self.link.has(flag::NUMBERED) && !self.link.has(flag::WANTED);
-        if !latest {
-            return;
-        }
         self.forget_latest();
-        if self.link.has(flag::PROBING) {
+        let taken = self.link.has(flag::NUMBERED) && !self.link.has(flag::WANTED);
+        if taken && self.link.has(flag::PROBING) {
             self.link.set(flag::WANTED | flag::AGAIN);
             self.link.clear(flag::HANDED);
             let again = at.plus(self.policy.timeout_ms.min(AGAIN_MS));
             self.link.due = again;
             self.link.reference = again;
-            side(self.side).look = Some(again);
         }
     }
 
@@ -349,6 +353,10 @@ impl Step<'_> {
             self.new_grid(self.now);
         }
         if !self.link.has(flag::PROBING) {
+            if policy.probes() != before.probes() {
+                // A one-way beat is no try.
+                self.withdraw();
+            }
             return;
         }
         if !policy.probes() || (policy.interval_ms == 0 && policy.hold_time_ms == 0) {
@@ -359,11 +367,10 @@ impl Step<'_> {
         self.link.reference = miss.minus(policy.timeout_ms);
         let used_ms = u32::from(self.link.misses).wrapping_mul(policy.timeout_ms);
         self.link.first_due = self.link.reference.minus(used_ms);
+        self.link.set(flag::MOVED);
         let Some(side) = self.side else { return };
         side.late.iter_mut().for_each(|late| late.held = false);
-        if self.link.has(flag::STALLED) {
-            side.look = None;
-        }
+        side.stalled = None;
     }
 }
 
@@ -376,13 +383,14 @@ impl Step<'_> {
             State::Down => self.try_to_revive(),
             State::Up | State::Suspect => {
                 self.report_partial();
-                if self.judgement_due().is_some_and(|due| self.is_due(due)) {
+                if let Some(due) = self.judgement_due().filter(|&due| self.is_due(due)) {
                     let Some(facts) = facts else {
                         self.output.judge = true;
                         return;
                     };
-                    if self.may_judge(facts) {
-                        self.judge(facts);
+                    let at = self.found(due);
+                    if self.may_judge(at, facts) {
+                        self.judge(at, facts);
                     }
                 }
                 if self.link.is_judged() {
@@ -406,26 +414,30 @@ impl Step<'_> {
     }
 
     /// A miss, or the end of a hold that nothing can be probed after.
-    fn judge(&mut self, facts: Facts) {
+    fn judge(&mut self, at: Stamp, facts: Facts) {
         if !self.link.has(flag::PROBING) {
             let cause = if self.has_partial() { Cause::PartialFrame } else { Cause::Silent };
             self.give_up(cause);
         } else if self.link.has(flag::WANTED) && !self.link.has(flag::HANDED | flag::AGAIN) {
-            self.stall();
+            self.stall(at);
         } else {
-            // Found late, or held up by a late reader: that must not shorten the time of the tries to come.
-            let late_ms = self.now.since(self.miss_due());
-            if late_ms > self.tick() {
-                self.shift(late_ms as u32);
+            // Found late, or held up: that must not shorten the time of the tries to come.
+            let late_ms = at.since(self.miss_due()).max(0) as u32;
+            if self.link.has(flag::AGAIN) {
+                // The beat that waits keeps its moment.
+                self.link.first_due = self.link.first_due.plus(late_ms);
+                self.link.set(flag::MOVED);
+            } else {
+                self.shift(late_ms);
             }
-            self.miss(self.found(self.miss_due()), facts);
+            self.miss(at, facts);
         }
     }
 
     fn give_beats(&mut self) {
-        if self.link.has(flag::AGAIN) && self.look().is_none_or(|look| self.is_due(look)) {
+        if self.link.has(flag::AGAIN) && self.is_due(self.link.due) {
             // Rule l: a beat that could not be written is tried again.
-            let at = self.look().map_or(self.now, |look| self.found(look));
+            let at = self.found(self.link.due);
             self.link.clear(flag::AGAIN);
             self.link.due = at;
             self.link.reference = at;
@@ -450,7 +462,7 @@ impl Step<'_> {
             }
         } else if !self.link.has(flag::PROBING) {
             self.link.set(flag::PROBING);
-            self.link.clear(flag::KEPT);
+            self.link.clear(flag::KEPT | flag::MOVED);
             self.link.first_due = at;
             self.link.misses = 0;
             self.copy(at);
@@ -473,7 +485,8 @@ impl Step<'_> {
     fn want(&mut self, attempt: u8) {
         self.link.number = self.link.number.wrapping_add(1);
         self.link.set(flag::WANTED);
-        self.link.clear(flag::HANDED | flag::AGAIN | flag::STALLED);
+        self.link.clear(flag::HANDED | flag::AGAIN);
+        self.end_stall();
         self.notice(attempt);
     }
 
@@ -483,14 +496,19 @@ impl Step<'_> {
     }
 
     /// Rule l: the notice was never handed out: nothing is counted.
-    fn stall(&mut self) {
+    fn stall(&mut self, at: Stamp) {
         self.output.app_not_responding = !self.link.has(flag::STALLED);
         self.link.set(flag::STALLED);
-        side(self.side).look = Some(self.now.plus(self.policy.timeout_ms));
+        side(self.side).stalled = Some(at.plus(self.policy.timeout_ms));
+    }
+
+    fn end_stall(&mut self) {
+        self.link.clear(flag::STALLED);
+        self.side.iter_mut().for_each(|side| side.stalled = None);
     }
 
     fn miss(&mut self, at: Stamp, facts: Facts) {
-        let last = self.is_due(self.last_miss());
+        let last = !self.last_miss().is_after(at);
         self.link.misses = self.link.misses.saturating_add(1);
         if last || u32::from(self.link.misses) >= self.policy.tries {
             return self.give_up(self.cause(facts));
@@ -498,7 +516,9 @@ impl Step<'_> {
         self.link.state = State::Suspect;
         let left = (self.policy.tries - u32::from(self.link.misses)).min(u32::from(u8::MAX)) as u8;
         self.output.change = Some(Change::Suspect { left });
-        if self.link.has(flag::WANTED) {
+        if self.link.has(flag::AGAIN) {
+            // It is given at its moment.
+        } else if self.link.has(flag::WANTED) {
             // No second copy while the first is untaken.
             self.link.due = at;
             self.link.reference = at;
@@ -553,7 +573,8 @@ impl Step<'_> {
         if streak > 0 || self.side.is_some() {
             side(self.side).streak = streak;
         }
-        if self.policy.answer_expected || self.policy.interval_ms > 0 {
+        let beats = self.policy.answer_expected || self.policy.interval_ms > 0;
+        if beats && !self.link.has(flag::WANTED) {
             self.link.due = self.link.first_due;
             self.want(0);
         }
@@ -574,38 +595,33 @@ impl Step<'_> {
         self.withdraw();
         self.link.state = State::Up;
         self.link.cause = None;
+        self.link.clear(flag::ONE_WAY);
         self.output.change = Some(Change::Up);
-        self.skip_slots(self.now);
+        self.skip_slots(self.now.minus(1));
     }
 }
 
 /// Rule k: what is not the peer's fault.
 impl Step<'_> {
     /// Whether the judgement that is due may be made, or is held up because our own reader is late.
-    fn may_judge(&mut self, facts: Facts) -> bool {
+    fn may_judge(&mut self, at: Stamp, facts: Facts) -> bool {
         let unread = facts.unread_bytes.is_some_and(|bytes| bytes > 0);
-        let Some(late) = self.late() else {
-            if unread {
-                self.output.local_reader_late = true;
-                let late = Late { since: self.now, look: self.now, held: false, read: false };
-                self.hold_up(late, unread);
-            }
-            return !unread;
-        };
-        let spent = self.is_due(self.late_limit(late));
-        let hold = if unread { !spent } else { late.held && !late.read };
-        if hold {
-            self.hold_up(late, unread);
-        } else {
-            side(self.side).late = Some(Late { held: false, read: false, ..late });
+        let known = self.late();
+        if known.is_none() && !unread {
+            return true;
         }
+        self.output.local_reader_late = known.is_none();
+        let mut late = known.unwrap_or(Late { since: at, look: at, held: false, read: false });
+        let limit = self.late_limit(late);
+        let hold = if unread { limit.is_after(at) } else { late.held && !late.read };
+        if hold {
+            let look = at.plus(self.policy.timeout_ms.max(1));
+            late.look = if unread { look.earliest(limit) } else { look };
+        }
+        late.held = hold;
+        late.read = hold && !unread;
+        side(self.side).late = Some(late);
         !hold
-    }
-
-    fn hold_up(&mut self, late: Late, unread: bool) {
-        let look = self.now.plus(self.policy.timeout_ms.max(1));
-        let look = if unread { look.earliest(self.late_limit(late)) } else { look };
-        side(self.side).late = Some(Late { look, held: true, read: !unread, ..late });
     }
 
     fn late_limit(&self, late: Late) -> Stamp {
@@ -657,7 +673,7 @@ impl Step<'_> {
             State::Paused => None,
             State::Down => self.revival_due(),
             State::Up | State::Suspect => {
-                let again = if self.link.has(flag::AGAIN) { self.look() } else { None };
+                let again = self.link.has(flag::AGAIN).then_some(self.link.due);
                 let beat = earliest(again, self.beat_due());
                 earliest(earliest(self.judgement_due(), beat), self.partial_due())
             }
@@ -669,12 +685,8 @@ impl Step<'_> {
     fn judgement_due(&self) -> Option<Stamp> {
         let due = if self.link.has(flag::PROBING) { self.miss_due() } else { self.hold_end()? };
         let held = self.late().filter(|late| late.held).map_or(due, |late| late.look);
-        let stalled = if self.link.has(flag::STALLED) { self.look() } else { None };
+        let stalled = self.side.as_ref().and_then(|side| side.stalled);
         Some(due.latest(held).latest(stalled.unwrap_or(due)))
-    }
-
-    fn look(&self) -> Option<Stamp> {
-        self.side.as_ref().and_then(|side| side.look)
     }
 
     /// When a beat is due: outside a probe, and inside one where the slots are the tries.
@@ -759,7 +771,6 @@ impl Step<'_> {
         };
         self.link.slot = from.plus(first_ms);
         self.link.set(flag::FIRST_SLOT);
-        self.link.clear(flag::ONE_WAY);
     }
 
     /// Rule c: the grid never moves. The slot whose time has come is used, if there is one.
@@ -774,10 +785,13 @@ impl Step<'_> {
 
     /// Slots whose beats were due by `until` were missed.
     fn skip_slots(&mut self, until: Stamp) {
-        if let Some(due) = self.slot_due().filter(|due| !due.is_after(until)) {
-            let missed = until.since(due) as u32 / self.policy.interval_ms + 1;
-            self.link.slot = self.link.slot.plus(missed.wrapping_mul(self.policy.interval_ms));
-            self.link.clear(flag::FIRST_SLOT);
+        // Twice: behind the first slot of a grid beats come early.
+        for _ in 0..2 {
+            if let Some(due) = self.slot_due().filter(|due| !due.is_after(until)) {
+                let missed = until.since(due) as u32 / self.policy.interval_ms + 1;
+                self.link.slot = self.link.slot.plus(missed.wrapping_mul(self.policy.interval_ms));
+                self.link.clear(flag::FIRST_SLOT);
+            }
         }
     }
 

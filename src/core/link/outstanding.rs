@@ -5,32 +5,30 @@ use super::{Step, flag, side};
 use crate::core::step::Answered;
 use crate::core::{Resend, Stamp};
 
+/// Beyond it a round-trip time has wrapped, or is negative.
+const LONGEST_RTT_US: u32 = u32::MAX / 2;
+
 /// An outstanding beat.
 #[derive(Clone, Copy, Debug)]
 pub struct Beat {
     pub sequence: u32,
     pub taken: Stamp,
     pub taken_us: u32,
+    /// It was sent more than once.
+    pub resent: bool,
 }
 
 impl Step<'_> {
     pub(super) fn note_outstanding(&mut self, sequence: u32, taken: Stamp, taken_us: u32) {
         if !self.policy.answer_expected {
+            self.settle_outstanding();
             self.link.sequence = sequence;
             return self.link.set(flag::NUMBERED);
         }
-        let kept = self.policy.resend == Resend::Same;
-        let before = self.link.has(flag::OUTSTANDING).then_some(self.latest());
-        let again = kept && self.link.has(flag::KEPT) && before.is_some_and(|before| before.sequence == sequence);
-        if kept {
-            self.side.iter_mut().for_each(|side| side.older.clear());
-        }
-        if let Some(before) = before.filter(|_| !kept) {
-            let room = (self.policy.tries as usize).saturating_sub(1);
-            let older = &mut side(self.side).older;
-            older.push(before);
-            let excess = older.len().saturating_sub(room);
-            older.drain(..excess);
+        let again = self.take_outstanding(sequence).is_some();
+        match self.policy.resend {
+            Resend::Same => self.side.iter_mut().for_each(|side| side.older.clear()),
+            Resend::New => self.keep_older(),
         }
         self.link.clear(flag::RESENT);
         self.link.set(flag::OUTSTANDING | flag::NUMBERED | flag::KEPT | if again { flag::RESENT } else { 0 });
@@ -39,8 +37,26 @@ impl Step<'_> {
         self.link.taken_us = taken_us;
     }
 
+    /// Makes room for the beat that is taken now: at most N may be answered.
+    fn keep_older(&mut self) {
+        if self.link.has(flag::OUTSTANDING) {
+            let beat = self.latest();
+            side(self.side).older.push(beat);
+        }
+        let room = (self.policy.tries as usize).saturating_sub(1);
+        if let Some(side) = self.side {
+            let excess = side.older.len().saturating_sub(room);
+            side.older.drain(..excess);
+        }
+    }
+
     fn latest(&self) -> Beat {
-        Beat { sequence: self.link.sequence, taken: self.link.taken, taken_us: self.link.taken_us }
+        Beat {
+            sequence: self.link.sequence,
+            taken: self.link.taken,
+            taken_us: self.link.taken_us,
+            resent: self.link.has(flag::RESENT),
+        }
     }
 
     /// The beat taken last was never sent. An earlier try with the same number was, and may be answered.
@@ -54,39 +70,46 @@ impl Step<'_> {
         let answered = self.look_up(sequence, at, at_us);
         self.output.answered = Some(answered);
         if let Answered::Matched { .. } = answered {
-            self.link.clear(flag::OUTSTANDING | flag::RESENT);
-            if let Some(side) = self.side {
-                side.older.clear();
-            }
+            self.settle_outstanding();
             self.prove(at);
         }
     }
 
-    fn look_up(&mut self, sequence: u32, at: Stamp, at_us: u32) -> Answered {
-        let older = self.side.as_ref().map_or(&[][..], |side| &side.older);
-        if let Some(place) = older.iter().position(|beat| beat.sequence == sequence) {
-            let beat = side(self.side).older.remove(place);
-            return self.in_time(beat, at, at_us);
+    /// No beat may be answered any more.
+    fn settle_outstanding(&mut self) {
+        self.link.clear(flag::OUTSTANDING | flag::RESENT | flag::KEPT);
+        if let Some(side) = self.side {
+            side.older.clear();
         }
-        if !self.link.has(flag::OUTSTANDING) || self.link.sequence != sequence {
-            return Answered::Unmatched;
-        }
-        if self.policy.resend == Resend::Same {
-            // Whichever try it answers. Karn: no round-trip time of what was sent more than once.
-            let once = !self.link.has(flag::RESENT);
-            return Answered::Matched { rtt_us: once.then(|| at_us.wrapping_sub(self.link.taken_us)) };
-        }
-        let answered = self.in_time(self.latest(), at, at_us);
-        if answered == Answered::Late {
-            self.link.clear(flag::OUTSTANDING);
-        }
-        answered
     }
 
-    fn in_time(&self, beat: Beat, at: Stamp, at_us: u32) -> Answered {
-        if i64::from(at.since(beat.taken)) > i64::from(self.policy.timeout_ms) {
+    fn look_up(&mut self, sequence: u32, at: Stamp, at_us: u32) -> Answered {
+        let Some(beat) = self.take_outstanding(sequence) else {
+            return Answered::Unmatched;
+        };
+        // Where the number is kept, nobody knows which try is answered.
+        let kept = self.policy.resend == Resend::Same;
+        if !kept && i64::from(at.since(beat.taken)) > i64::from(self.policy.timeout_ms) {
             return Answered::Late;
         }
-        Answered::Matched { rtt_us: Some(at_us.wrapping_sub(beat.taken_us)) }
+        // Karn: no round-trip time of what was sent more than once; none either where the answer was seen first.
+        let rtt_us = at_us.wrapping_sub(beat.taken_us);
+        Answered::Matched { rtt_us: (!beat.resent && rtt_us <= LONGEST_RTT_US).then_some(rtt_us) }
+    }
+
+    /// The oldest outstanding beat with this number; it is none any more.
+    fn take_outstanding(&mut self, sequence: u32) -> Option<Beat> {
+        let older = self.side.iter_mut().map(|side| &mut side.older);
+        for older in older {
+            if let Some(place) = older.iter().position(|beat| beat.sequence == sequence) {
+                return Some(older.remove(place));
+            }
+        }
+        let latest = self.link.has(flag::OUTSTANDING) && self.link.sequence == sequence;
+        latest.then(|| {
+            let beat = self.latest();
+            self.link.clear(flag::OUTSTANDING | flag::RESENT | flag::KEPT);
+            beat
+        })
     }
 }

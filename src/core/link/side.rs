@@ -12,8 +12,8 @@ pub struct Side {
     pub(super) late: Option<Late>,
     /// Intervals in a row in which a DOWN link gave a proof of life.
     pub(super) streak: u8,
-    /// When the link is to be looked at again: a beat could not be written, or its notice not handed out.
-    pub(super) look: Option<Stamp>,
+    /// When to look again at a beat whose notice was not handed out.
+    pub(super) stalled: Option<Stamp>,
 }
 
 impl Side {
@@ -22,7 +22,7 @@ impl Side {
             && self.partial.is_none()
             && self.late.is_none()
             && self.streak == 0
-            && self.look.is_none()
+            && self.stalled.is_none()
     }
 
     /// Moves what was planned.
@@ -30,7 +30,7 @@ impl Side {
         if let Some(late) = &mut self.late {
             late.look = late.look.plus(by_ms);
         }
-        self.look = self.look.map(|look| look.plus(by_ms));
+        self.stalled = self.stalled.map(|look| look.plus(by_ms));
     }
 }
 
