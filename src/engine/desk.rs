@@ -95,10 +95,10 @@ impl Desk {
     /// Reads a portion of the stream. Answers and beats of the peer go to `answer` and `beat` with their numbers.
     pub fn feed(
         &self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         at: Stamp,
-        mut answer: impl FnMut(u32),
-        mut beat: impl FnMut(u32),
+        answer: impl FnMut(u32),
+        beat: impl FnMut(u32),
     ) -> Result<Portion, Busy> {
         let mut feed = match self.feed.try_lock() {
             Ok(feed) => feed,
@@ -106,35 +106,11 @@ impl Desk {
             Err(TryLockError::WouldBlock) => return Err(Busy),
         };
         let policy = self.policy();
-        let mut portion = Portion::default();
-        let mut messages = 0;
-        let length = bytes.len();
         let was_open = feed.reader.is_open();
-        loop {
-            match feed.reader.next(&mut bytes) {
-                Ok(None) => break,
-                Err(desync) => {
-                    portion.desync = Some(desync);
-                    break;
-                }
-                Ok(Some(inbound)) => {
-                    messages += 1;
-                    // An answer is a proof only if it matches, which the shard knows.
-                    portion.credit |= matches!(inbound, Inbound::Beat { .. } | Inbound::Message);
-                    match inbound {
-                        Inbound::Answer { sequence, .. } => answer(sequence),
-                        Inbound::Beat { sequence, owed, .. } => {
-                            Counters::add(&self.counters.beats_received, 1);
-                            owed.filter(|_| policy.answer).into_iter().for_each(|owed| self.owe(owed));
-                            beat(sequence);
-                        }
-                        Inbound::Message | Inbound::Rejected(_) => {}
-                    }
-                }
-            }
-        }
+        let mut portion = Portion::default();
+        let messages = self.read(&mut feed.reader, bytes, policy.answer, &mut portion, answer, beat);
         Counters::add(&self.counters.messages_received, messages);
-        Counters::add(&self.counters.bytes_received, length as u64);
+        Counters::add(&self.counters.bytes_received, bytes.len() as u64);
         let begun_here = messages > 0 || !was_open;
         feed.open_since = match (feed.reader.is_open(), feed.open_since) {
             (false, _) => None,
@@ -143,10 +119,43 @@ impl Desk {
         };
         if let Some(since) = feed.open_since {
             // Rule m: bytes of an unfinished message count until it has been open for too long.
-            portion.credit |= length > 0 && at.since(since) < policy.effective_partial_ms() as i32;
+            portion.credit |= !bytes.is_empty() && at.since(since) < policy.effective_partial_ms() as i32;
         }
         portion.watch = self.publish(feed.open_since);
         Ok(portion)
+    }
+
+    /// Takes the messages out of `bytes` and counts them.
+    fn read(
+        &self,
+        reader: &mut Reader,
+        mut bytes: &[u8],
+        owes_answers: bool,
+        portion: &mut Portion,
+        mut answer: impl FnMut(u32),
+        mut beat: impl FnMut(u32),
+    ) -> u64 {
+        let mut messages = 0;
+        loop {
+            match reader.next(&mut bytes) {
+                Ok(None) => return messages,
+                Err(desync) => {
+                    portion.desync = Some(desync);
+                    return messages;
+                }
+                // A proof only if it matches, which the shard knows.
+                Ok(Some(Inbound::Answer { sequence, .. })) => answer(sequence),
+                Ok(Some(Inbound::Beat { sequence, owed, .. })) => {
+                    portion.credit = true;
+                    Counters::add(&self.counters.beats_received, 1);
+                    owed.filter(|_| owes_answers).into_iter().for_each(|owed| self.owe(owed));
+                    beat(sequence);
+                }
+                Ok(Some(Inbound::Message)) => portion.credit = true,
+                Ok(Some(Inbound::Rejected(_))) => {}
+            }
+            messages += 1;
+        }
     }
 
     /// Tells the shard since when a message has been open; says whether it has to be woken for it.
