@@ -80,7 +80,9 @@
  ==== Time ====
 
  now_ns is CLOCK_MONOTONIC in nanoseconds (hbeat_now_ns) of the moment at which the thing told happened. 0: hbeat reads
- the clock. A time ahead of hbeat's own counts as now.
+ the clock. A time ahead of hbeat's own counts as now (within a second it may stand). A past one counts as what it
+ says; what is told of a moment more than 2^29 ms (6 days) ago proves nothing. start, take and unsent are done now: for
+ them a time more than a second past is now, too.
 */
 
 #ifndef HBEAT_H
@@ -520,7 +522,7 @@ typedef struct hbeat_health {
   uint32_t phase;
   /* Threads of hbeat's that exist. */
   uint32_t threads;
-  /* Links that are open. */
+  /* Links that are open, or closed with their last event not yet handed out. */
   uint32_t links;
   /* How far the most backward shard is behind what it should have done; more than a few seconds: ask for help. */
   uint32_t turn_age_ms;
@@ -913,8 +915,9 @@ hbeat_status hbeat_engine_now(const struct hbeat_engine *engine, uint64_t *now_n
 
  Takes events that wait, or waits for some: fills the first *count places of events, which lie event_size bytes
  apart: sizeof(hbeat_event) of the caller, so that programs compiled with another version of this header work.
- *count is 0 when the time was up. timeout_ms 0 = do not wait, HBEAT_FOREVER = no limit. After stop: the rest, then
- HBEAT_INFO_END with *count 0.
+ *count is 0 when the time was up. timeout_ms 0 = do not wait, HBEAT_FOREVER = no limit; with HBEAT_RUN_APPLICATION
+ it never waits, since nobody would turn the engine meanwhile. After stop: the rest, then HBEAT_INFO_END with
+ *count 0.
 
  Threads: any, one at a time.
  In a callback: yes; a wait holds up that callback's lane.

@@ -1,9 +1,13 @@
-//! The header is the specification: it compiles wherever it should, says all it has to say, and agrees with the library.
+//! The header is the specification: it is what the sources make, compiles wherever it should, says all it has to say, and
+//! agrees with the library and with docs/symbols.txt.
+
+#![allow(unsafe_code, reason = "calls the C face")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, thread};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -11,6 +15,11 @@ fn root() -> &'static Path {
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What cbindgen made of the sources in this very build.
+fn made() -> String {
+    fs::read_to_string(Path::new(env!("OUT_DIR")).join("hbeat.h")).expect("the build made a header")
 }
 
 fn scratch(name: &str, text: &str) -> PathBuf {
@@ -105,8 +114,9 @@ fn function_name(statement: &str) -> Option<String> {
 /// `docs/symbols.txt`: one line a symbol, name and the version that brought it.
 fn symbols() -> BTreeMap<String, String> {
     let text = read("docs/symbols.txt");
+    assert!(text.lines().is_sorted(), "docs/symbols.txt is not sorted");
     let mut symbols = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in text.lines() {
         let (name, since) = line.split_once(' ').unwrap_or_else(|| panic!("docs/symbols.txt: no version in {line:?}"));
         assert!(symbols.insert(name.to_owned(), since.to_owned()).is_none(), "docs/symbols.txt: {name} is there twice");
     }
@@ -125,6 +135,18 @@ fn constants(header: &str) -> Vec<(String, String)> {
     found
 }
 
+/// With HBEAT_REFRESH set, as `make header` does, it becomes so.
+#[test]
+fn the_header_is_fresh() {
+    if env::var_os("HBEAT_REFRESH").is_some() {
+        fs::write(root().join("include/hbeat.h"), made()).expect("the header can be written");
+    }
+    assert!(
+        made() == read("include/hbeat.h"),
+        "include/hbeat.h is not what src/ffi and cbindgen.toml make: run `make header` and commit it"
+    );
+}
+
 #[test]
 fn the_header_compiles_in_every_language_it_promises() {
     let once = "#include \"hbeat.h\"\nint alone;\n";
@@ -135,23 +157,26 @@ fn the_header_compiles_in_every_language_it_promises() {
     let c = ["gnu90", "c99", "c11", "c17", "c2x"];
     let cpp = ["gnu++98", "c++11", "c++14", "c++17", "c++20"];
     let compilers = [("gcc", "c", c), ("clang", "c", c), ("g++", "c++", cpp), ("clang++", "c++", cpp)];
-    for (compiler, language, standards) in compilers {
-        if !installed(compiler) {
-            continue;
-        }
-        for standard in standards {
-            for (kind, text) in [("once", once), ("twice", twice)] {
-                let extension = if language == "c" { "c" } else { "cpp" };
-                let source = scratch(&format!("header_{kind}.{extension}"), text);
-                let mut command = Command::new(compiler);
-                command.args(["-fsyntax-only", "-Wall", "-Wextra", "-Werror", &format!("-std={standard}")]);
-                if !matches!(standard, "gnu90" | "gnu++98") {
-                    command.arg("-Wpedantic");
-                }
-                run(command.arg("-I").arg(root().join("include")).arg(source));
+    let sources = |language| {
+        let extension = if language == "c" { "c" } else { "cpp" };
+        [("once", once), ("twice", twice)].map(|(kind, text)| scratch(&format!("header_{kind}.{extension}"), text))
+    };
+    let (c_sources, cpp_sources) = (sources("c"), sources("c++"));
+    let compile = &|compiler: &str, language: &str, standard: &str| {
+        for source in if language == "c" { &c_sources } else { &cpp_sources } {
+            let mut command = Command::new(compiler);
+            command.args(["-fsyntax-only", "-Wall", "-Wextra", "-Werror", &format!("-std={standard}")]);
+            if !matches!(standard, "gnu90" | "gnu++98") {
+                command.arg("-Wpedantic");
             }
+            run(command.arg("-I").arg(root().join("include")).arg(source));
         }
-    }
+    };
+    thread::scope(|scope| {
+        for (compiler, language, standards) in compilers.into_iter().filter(|one| installed(one.0)) {
+            scope.spawn(move || standards.into_iter().for_each(|standard| compile(compiler, language, standard)));
+        }
+    });
 }
 
 #[test]
@@ -159,6 +184,8 @@ fn header_library_and_symbol_list_have_the_same_functions() {
     let declared: Vec<String> = functions(&read("include/hbeat.h")).into_iter().map(|function| function.name).collect();
     let in_header: BTreeSet<String> = declared.iter().cloned().collect();
     assert_eq!(declared.len(), in_header.len(), "a function is declared twice");
+    let from_sources: BTreeSet<String> = functions(&made()).into_iter().map(|function| function.name).collect();
+    assert_eq!(in_header, from_sources, "the header that is there and the one that the sources make");
     let listed: BTreeSet<String> = symbols().into_keys().collect();
     let only_header: Vec<_> = in_header.difference(&listed).collect();
     let only_list: Vec<_> = listed.difference(&in_header).collect();
@@ -204,7 +231,12 @@ fn all_versions_agree() {
     );
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("version");
     run(Command::new("gcc").arg("-I").arg(root().join("include")).arg(source).arg(&library).arg("-o").arg(&program));
-    let directory = library.parent().expect("a library lies in a directory");
+    // By every name under which the loader may ask for it.
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loaded");
+    fs::create_dir_all(&directory).expect("the scratch directory can be written");
+    for suffix in [String::new(), format!(".{major}"), format!(".{major}.{minor}")] {
+        fs::copy(&library, directory.join(format!("libhbeat.so{suffix}"))).expect("the library can be copied");
+    }
     let said = run(Command::new(program).env("LD_LIBRARY_PATH", directory));
     assert_eq!(said.trim(), format!("{cargo} {}", major * 1_000_000 + minor * 1_000 + patch));
 }
@@ -214,7 +246,8 @@ fn every_function_says_all_it_has_to_say() {
     const LABELS: [&str; 5] = ["Threads:", "In a callback:", "Blocks:", "Errors:", "Since:"];
     let symbols = symbols();
     let mut faults = Vec::new();
-    for Function { name, comment } in functions(&read("include/hbeat.h")) {
+    let headers = [read("include/hbeat.h"), made()];
+    for Function { name, comment } in headers.iter().flat_map(|header| functions(header)) {
         let Some(comment) = comment else {
             faults.push(format!("{name}: no comment"));
             continue;
@@ -250,7 +283,7 @@ fn constants_mean_the_same_in_every_language() {
     let constants = constants(&read("include/hbeat.h"));
     assert!(constants.len() > 20, "only {} constants were found", constants.len());
     for (name, value) in constants {
-        if value.starts_with('{') || value.starts_with('"') {
+        if value.starts_with(['{', '"', '\\']) {
             continue; // an initialiser, a text
         }
         let digits = value.strip_suffix(['u', 'U']).unwrap_or(&value);
@@ -262,6 +295,26 @@ fn constants_mean_the_same_in_every_language() {
         assert!(u32::try_from(number).is_ok(), "{name} {value}: needs 64 bits");
         assert!(i32::try_from(number).is_ok() || digits != value, "{name} {value}: needs a u behind it");
     }
+}
+
+#[test]
+fn every_status_of_the_header_has_its_name_and_a_sentence() {
+    let made = made();
+    let (_, body) = made.split_once("typedef enum hbeat_status_code {").unwrap();
+    let (body, _) = body.split_once("} hbeat_status_code;").unwrap();
+    let mut found = 0;
+    for (name, value) in body.lines().filter_map(|line| line.trim().trim_end_matches(',').split_once(" = ")) {
+        let status = value.parse().unwrap();
+        // SAFETY: they take a number, and what they give lives for ever.
+        let [known, sentence] = unsafe {
+            [hbeat::ffi::hbeat_status_name(status), hbeat::ffi::hbeat_status_text(status)]
+                .map(|text| CStr::from_ptr(text))
+        };
+        assert_eq!(known.to_str(), Ok(name));
+        assert!(sentence.count_bytes() > 5, "{name}: {sentence:?}");
+        found += 1;
+    }
+    assert_eq!(found, 24);
 }
 
 #[test]

@@ -6,10 +6,13 @@ use crate::core::Stamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const NS_PER_MS: u64 = 1_000_000;
-/// A caller's time may lie this far behind the engine's before it is doubted.
-const PAST_NS: u64 = 1_000 * NS_PER_MS;
-/// A caller's time may lie this far ahead of what the engine last saw (which may have slept for long).
-const AHEAD_NS: u64 = (1 << 29) * NS_PER_MS;
+/// A caller's time counts as what it says if it lies at most this far back: stamps stay comparable, and what happened
+/// earlier proves nothing any more.
+const PAST_NS: u64 = (1 << 29) * NS_PER_MS;
+/// A caller's time may lie this far ahead of what the engine last saw before the system is asked.
+const AHEAD_NS: u64 = 1_000 * NS_PER_MS;
+/// What the application does, it does now: a time further back is not that of a deed.
+const DEED_NS: u64 = 1_000 * NS_PER_MS;
 
 /// The engine's clock. Core time 0 is the moment of its making.
 pub struct Clock {
@@ -18,6 +21,8 @@ pub struct Clock {
     manual_ns: Option<AtomicU64>,
     /// Latest time that any shard or call has seen; callers' times are judged by it without asking the system.
     seen_ns: AtomicU64,
+    /// How far ahead of that a caller's time may lie. Nothing with a manual clock, so that its stories are exact.
+    ahead_ns: u64,
     /// How many callers' times were doubted.
     doubted: AtomicU64,
 }
@@ -28,7 +33,8 @@ impl Clock {
             TimeSource::System => (sys::monotonic_ns(), None),
             TimeSource::Manual(start_ns) => (start_ns, Some(AtomicU64::new(start_ns))),
         };
-        Self { origin_ns, manual_ns, seen_ns: AtomicU64::new(origin_ns), doubted: AtomicU64::new(0) }
+        let ahead_ns = if manual_ns.is_some() { 0 } else { AHEAD_NS };
+        Self { origin_ns, manual_ns, seen_ns: AtomicU64::new(origin_ns), ahead_ns, doubted: AtomicU64::new(0) }
     }
 
     pub fn is_manual(&self) -> bool {
@@ -69,23 +75,35 @@ impl Clock {
         begun_ns.wrapping_add_signed(i64::from(stamp.since(now)) * NS_PER_MS as i64)
     }
 
-    /// A caller's time: 0 asks the clock; one that cannot be right is replaced by now, and counted.
+    /// When something happened, as a caller says: 0 is now, and so is what lies ahead (under the system's clock not
+    /// before a second). The past counts as what it says, as far as stamps reach; what lies further back is moved to
+    /// there, where it proves nothing, and counted.
     #[inline]
     pub fn callers_ns(&self, now_ns: u64) -> u64 {
-        let since = now_ns.wrapping_sub(self.seen_ns.load(Ordering::Relaxed)).wrapping_add(PAST_NS);
-        if now_ns != 0 && since <= AHEAD_NS { now_ns } else { self.settle_ns(now_ns) }
+        let last_ns = self.seen_ns.load(Ordering::Relaxed).saturating_add(self.ahead_ns);
+        let back_ns = last_ns.wrapping_sub(now_ns);
+        // 0 lies as far back as there is.
+        if back_ns < last_ns.min(PAST_NS) { now_ns } else { self.settle_ns(now_ns) }
     }
 
     #[cold]
     fn settle_ns(&self, claimed_ns: u64) -> u64 {
         let now_ns = self.now_ns();
-        if claimed_ns != 0 {
-            if now_ns.wrapping_sub(claimed_ns).wrapping_add(PAST_NS) <= 2 * PAST_NS {
-                return claimed_ns;
-            }
-            self.doubted.fetch_add(1, Ordering::Relaxed);
+        if claimed_ns == 0 || claimed_ns >= now_ns {
+            return now_ns;
         }
-        now_ns
+        if now_ns - claimed_ns <= PAST_NS {
+            return claimed_ns;
+        }
+        self.doubted.fetch_add(1, Ordering::Relaxed);
+        now_ns - PAST_NS
+    }
+
+    /// When the caller did something: as [`callers_ns`](Self::callers_ns), but one long past counts as now.
+    pub fn deed_ns(&self, now_ns: u64) -> u64 {
+        let claimed_ns = self.callers_ns(now_ns);
+        let now_ns = self.now_ns();
+        if now_ns.saturating_sub(claimed_ns) <= DEED_NS { claimed_ns } else { now_ns }
     }
 }
 
@@ -113,17 +131,53 @@ mod tests {
     }
 
     #[test]
-    fn callers_times_that_cannot_be_right_are_replaced_and_counted() {
-        let clock = Clock::new(TimeSource::Manual(1_000_000 * MS));
-        let now = clock.now_ns();
-        assert_eq!(clock.callers_ns(0), now);
-        assert_eq!(clock.callers_ns(now - 999 * MS), now - 999 * MS);
-        assert_eq!(clock.callers_ns(now + 1_000 * MS), now + 1_000 * MS, "core takes it as now");
+    fn the_past_counts_as_what_it_says_and_the_future_as_now() {
+        // An uptime shorter than the past that counts, and one that is longer.
+        for now in [1_000_000 * MS, 2 * PAST_NS] {
+            let clock = Clock::new(TimeSource::Manual(now));
+            assert_eq!(clock.callers_ns(0), now);
+            for back in [0, 1, 999 * MS, 2_000 * MS, 3_600_000 * MS - 1, now.min(PAST_NS) - 1] {
+                assert_eq!(clock.callers_ns(now - back), now - back, "{back}");
+            }
+            for ahead in [now + 1, now + 999 * MS, now + PAST_NS, u64::MAX - 1, u64::MAX, 1 << 63] {
+                assert_eq!(clock.callers_ns(ahead), now, "{ahead}");
+            }
+            assert_eq!(clock.doubted.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn what_lies_too_far_back_proves_nothing_and_is_counted() {
+        let now = 3 * PAST_NS;
+        let clock = Clock::new(TimeSource::Manual(now));
+        assert_eq!(clock.callers_ns(now - PAST_NS), now - PAST_NS);
         assert_eq!(clock.doubted.load(Ordering::Relaxed), 0);
-        assert_eq!(clock.callers_ns(now - 2_000 * MS), now);
-        assert_eq!(clock.callers_ns(u64::MAX), now);
-        assert_eq!(clock.callers_ns(now + 365 * 86_400_000 * MS), now);
+        for absurd in [1, now - PAST_NS - 1, now - 2 * PAST_NS] {
+            assert_eq!(clock.callers_ns(absurd), now - PAST_NS);
+        }
         assert_eq!(clock.doubted.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn the_system_is_asked_when_a_caller_is_ahead_of_what_was_seen() {
+        let clock = Clock::new(TimeSource::System);
+        clock.seen_ns.store(1, Ordering::Relaxed);
+        let now = sys::monotonic_ns();
+        assert_eq!(clock.callers_ns(now), now);
+        assert!(clock.seen_ns.load(Ordering::Relaxed) >= now);
+        assert_eq!(clock.callers_ns(now - 1), now - 1);
+        assert!(clock.callers_ns(u64::MAX) < now + 60_000 * MS);
+    }
+
+    #[test]
+    fn a_deed_is_done_now() {
+        let now = 3 * PAST_NS;
+        let clock = Clock::new(TimeSource::Manual(now));
+        assert_eq!(clock.deed_ns(0), now);
+        assert_eq!(clock.deed_ns(now - 1_000 * MS), now - 1_000 * MS);
+        assert_eq!(clock.deed_ns(now - 1_001 * MS), now);
+        assert_eq!(clock.deed_ns(1), now);
+        assert_eq!(clock.deed_ns(u64::MAX), now);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct State {
     held: Vec<Item>,
     /// No shard pushes any more.
     over: bool,
+    /// Who pulls was told that nothing comes any more.
+    told: bool,
     /// Threads that serve a lane.
     threads: u32,
     /// The application's loop is wanted for another reason than events.
@@ -125,6 +127,7 @@ impl Delivery {
             queues: [Queue::default(), Queue::default()],
             held: Vec::new(),
             over: false,
+            told: false,
             threads: 0,
             nudged: false,
             raised: false,
@@ -235,8 +238,9 @@ impl Delivery {
                 batch.push(item);
             }
             state.queues[Lane::Events as usize].inside = None;
-            self.show(&mut state);
             let ended = state.over && state.held.is_empty();
+            state.told |= ended && batch.is_empty();
+            self.show(&mut state);
             if !batch.is_empty() || ended {
                 return !batch.is_empty();
             }
@@ -279,6 +283,8 @@ impl Delivery {
     pub fn end(&self) {
         let mut state = self.lock();
         state.over = true;
+        // From here on there is nothing to drive.
+        state.nudged = false;
         self.wake(&mut state);
     }
 
@@ -329,7 +335,8 @@ impl Delivery {
 
     fn show(&self, state: &mut State) {
         let Some(signal) = self.signal.get() else { return };
-        let wanted = state.nudged || state.over || !state.queues[Lane::Events as usize].items.is_empty();
+        let wanted =
+            state.nudged || (state.over && !state.told) || !state.queues[Lane::Events as usize].items.is_empty();
         match (wanted, state.raised) {
             (true, false) => signal.raise(),
             (false, true) => signal.lower(),

@@ -36,7 +36,8 @@ pub enum Waited {
 }
 
 impl Engine {
-    /// Pulls up to `capacity` events into `out`, waiting up to `timeout` for the first (`None`: for ever).
+    /// Pulls up to `capacity` events into `out`, waiting up to `timeout` for the first (`None`: for ever; with
+    /// [`Run::Application`] not at all).
     ///
     /// # Errors
     /// [`Code::WrongMode`] when `on_event` is set, [`Code::Busy`] when another thread is pulling, [`Code::Invalid`] when
@@ -56,6 +57,8 @@ impl Engine {
             return Err(Error::new(Code::Invalid, "capacity = 0: there must be room for at least one event"));
         }
         let _alone = inner.alone(&inner.puller, "wait")?;
+        // Without threads of ours nobody would turn the engine meanwhile.
+        let timeout = if inner.options.run == Run::Application { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut count = 0;
         let mut batch = Vec::with_capacity(capacity.min(1024));

@@ -8,7 +8,7 @@ use super::error::{Code, Error};
 use super::event::LinkId;
 use super::options::{LinkData, LinkOptions};
 use super::shard::{Ages, Shard};
-use super::table::{Key, Words, beat};
+use super::table::{Key, Words, beat, forward};
 use super::{Engine, Inner};
 use crate::core::{Cause, Policy, Stamp, State};
 use crate::net;
@@ -134,9 +134,20 @@ impl Inner {
         if self.stopping.load(Ordering::Acquire) { Code::Stopped } else { Code::NoLink }
     }
 
+    /// When something happened to the link, as the caller says.
     fn stamp(&self, now_ns: u64) -> (Stamp, u64) {
         let now_ns = self.clock.callers_ns(now_ns);
         (self.clock.ceil(now_ns), now_ns)
+    }
+
+    /// When the caller did something.
+    fn deed(&self, now_ns: u64) -> (Stamp, u64) {
+        let now_ns = self.clock.deed_ns(now_ns);
+        (self.clock.ceil(now_ns), now_ns)
+    }
+
+    fn now(&self) -> Stamp {
+        self.clock.ceil(self.clock.now_ns())
     }
 }
 
@@ -156,7 +167,7 @@ impl Engine {
         inner.check_room(shard)?;
         let now_ns = inner.clock.now_ns();
         let opened = inner.clock.ceil(now_ns);
-        let policy = Arc::new(*policy);
+        let policy = inner.policies.share(policy);
         let desk = Desk::new(options.protocol, Arc::clone(&policy)).map(Arc::new);
         let bits = if options.start_paused { beat::PAUSED } else { 0 };
         let mut slots = shard.table.slots();
@@ -191,7 +202,7 @@ impl Engine {
     /// [`Code::NoLink`], [`Code::Stopped`], [`Code::Failed`], [`Code::Forked`].
     pub fn start(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
         let found = self.inner.find(link)?;
-        let (at, _) = self.inner.stamp(now_ns);
+        let (at, _) = self.inner.deed(now_ns);
         found.words.clear(beat::PAUSED);
         found.tell(Said::Start { at });
         Ok(())
@@ -203,7 +214,7 @@ impl Engine {
     /// As [`start`](Self::start).
     pub fn pause(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
         let found = self.inner.find(link)?;
-        self.inner.clock.callers_ns(now_ns);
+        self.inner.clock.callers_ns(now_ns); // counted if it cannot be right
         found.words.set(beat::PAUSED);
         found.tell(Said::Pause);
         Ok(())
@@ -233,7 +244,8 @@ impl Engine {
     #[inline]
     pub fn received(&self, link: LinkId, now_ns: u64) -> Result<(), Code> {
         let at = self.inner.stamp(now_ns).0;
-        let received = self.inner.shard(link).is_some_and(|shard| shard.table.received(link.key(), at));
+        let now = || self.inner.now();
+        let received = self.inner.shard(link).is_some_and(|shard| shard.table.received(link.key(), at, now));
         if received { Ok(()) } else { Err(self.inner.why_not()) }
     }
 
@@ -247,7 +259,7 @@ impl Engine {
         let shard = self.inner.shard(link).ok_or_else(|| self.inner.why_not())?;
         let key = link.key();
         let words = shard.table.find(key).ok_or_else(|| self.inner.why_not())?;
-        words.sent.store(at.0, Ordering::Release);
+        forward(words.sent, at, || self.inner.now());
         if words.has(beat::LEAVING) && words.clear(beat::LEAVING) != 0 {
             shard.note(Command::Link(key, Said::Sent { at }));
         }
@@ -276,7 +288,7 @@ impl Engine {
             .feed(bytes, at, answer, beat_received)
             .map_err(|Busy| Error::new(Code::Busy, "another thread is feeding this link"))?;
         if portion.credit {
-            found.words.received.store(at.0, Ordering::Release);
+            forward(found.words.received, at, || self.inner.now());
         }
         if portion.watch {
             found.tell(Said::Look);
@@ -311,7 +323,7 @@ impl Engine {
         if found.words.set(beat::TAKING) != 0 {
             return Err(Error::new(Code::Busy, "another thread is taking from this link"));
         }
-        let (at, now_ns) = self.inner.stamp(now_ns);
+        let (at, now_ns) = self.inner.deed(now_ns);
         let desk = found.shard.desks.find(found.key.index);
         let mut taken = Taken::default();
         if let Some(desk) = &desk {
@@ -321,7 +333,7 @@ impl Engine {
             found.take_beat(desk.as_deref(), sequence, at, now_ns, buffer, &mut taken);
         }
         if taken.length > 0 || taken.own_beat {
-            found.words.sent.store(at.0, Ordering::Release);
+            forward(found.words.sent, at, || self.inner.now());
         }
         found.words.clear(beat::TAKING);
         Ok(taken)
@@ -334,7 +346,7 @@ impl Engine {
     /// As [`start`](Self::start).
     pub fn unsent(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
         let found = self.inner.find(link)?;
-        let (at, _) = self.inner.stamp(now_ns);
+        let (at, _) = self.inner.deed(now_ns);
         let counted = found.words.clear(beat::LEAVING) != 0;
         found.tell(Said::Unsent { at, counted });
         Ok(())
@@ -358,7 +370,7 @@ impl Engine {
     pub fn beat_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
         let found = self.inner.find(link)?;
         let (at, _) = self.inner.stamp(now_ns);
-        found.words.received.store(at.0, Ordering::Release);
+        forward(found.words.received, at, || self.inner.now());
         found.news(Said::BeatReceived { sequence, at });
         Ok(())
     }
@@ -384,7 +396,7 @@ impl Engine {
     pub fn set_policy(&self, link: LinkId, policy: &Policy) -> Result<(), Error> {
         let found = self.inner.find(link)?;
         policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
-        let policy = Arc::new(*policy);
+        let policy = self.inner.policies.share(policy);
         if let Some(desk) = found.shard.desks.find(found.key.index) {
             desk.set_policy(Arc::clone(&policy));
         }

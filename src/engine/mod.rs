@@ -36,6 +36,7 @@ pub use sys::monotonic_ns;
 
 use clock::Clock;
 use delivery::{Delivery, Lane};
+use rows::Policies;
 use shard::Shard;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -57,6 +58,7 @@ struct Inner {
     seed: u64,
     shards: Box<[Shard]>,
     delivery: Delivery,
+    policies: Policies,
     ordinals: AtomicU32,
     stopping: AtomicBool,
     failed: AtomicBool,
@@ -211,6 +213,7 @@ impl Inner {
                 })
                 .collect(),
             delivery: Delivery::new(options.callbacks.on_send.is_some()),
+            policies: Policies::default(),
             ordinals: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use super::options::LinkData;
 use super::table::Key;
 use crate::core::Queued;
 use crate::core::{Cause, Link, Policy, Side, Stamp};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One open link.
 pub struct Row {
@@ -56,6 +56,28 @@ impl Tally {
 
     pub fn rtt_us(&self) -> Option<u32> {
         self.rtt.map(|rtt| rtt.last_us)
+    }
+}
+
+/// How many policies are kept for the next link.
+const POLICIES: usize = 16;
+
+/// The policies used last: links that have the same one share it.
+#[derive(Default)]
+pub struct Policies(Mutex<Vec<Arc<Policy>>>);
+
+impl Policies {
+    pub fn share(&self, policy: &Policy) -> Arc<Policy> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = kept.iter().rev().find(|kept| ***kept == *policy) {
+            return Arc::clone(same);
+        }
+        if kept.len() == POLICIES {
+            kept.remove(0);
+        }
+        let policy = Arc::new(*policy);
+        kept.push(Arc::clone(&policy));
+        policy
     }
 }
 
@@ -124,5 +146,24 @@ impl Queued for Rows {
         if let Some(row) = self.get_mut(id) {
             row.queued = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_with_the_same_policy_share_it() {
+        let policies = Policies::default();
+        let policy = |interval_ms| Policy { interval_ms, ..Policy::preset("normal").unwrap() };
+        let first = policies.share(&policy(9_000));
+        assert!(Arc::ptr_eq(&first, &policies.share(&policy(9_000))));
+        assert_eq!(*policies.share(&policy(8_000)), policy(8_000));
+        // Those that are not kept any more live as long as their links.
+        (0..POLICIES as u32).for_each(|more| drop(policies.share(&policy(10_000 + more))));
+        assert_eq!(policies.0.lock().unwrap().len(), POLICIES);
+        assert_eq!(Arc::strong_count(&first), 1);
+        assert_eq!(*policies.share(&policy(9_000)), *first);
     }
 }

@@ -9,7 +9,7 @@ use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
 use super::rows::{Row, Rows, Tally};
 use super::sys;
-use super::table::{Key, Table, Words, beat};
+use super::table::{Key, Table, Words, beat, forward};
 
 use crate::core::{Answered, Cause, Change, Clock, Context, Facts, Input, Link, Output, Pause, Stamp, Wheel};
 use crate::net::{Observed, observe};
@@ -407,7 +407,8 @@ impl Turns {
     fn visit(&mut self, engine: &Inner, shard: &Shard, index: u32, input: Input) {
         let Some(words) = shard.table.words(index) else { return };
         let now = self.clock.latest();
-        let Some(row) = self.rows.get(index) else { return };
+        let Some(row) = self.rows.get_mut(index) else { return };
+        words.keep_comparable(&mut row.opened, now);
         let stamps = Input::Stamps {
             received: Stamp(words.received.load(Ordering::Acquire)),
             sent: Stamp(words.sent.load(Ordering::Acquire)),
@@ -554,6 +555,7 @@ impl Turns {
         answered: Answered,
         input: Input,
     ) {
+        let now = self.clock.latest();
         let Some(row) = self.rows.get_mut(index) else { return };
         let tally = &mut row.tally;
         let Input::Answer { sequence, at, .. } = input else {
@@ -564,10 +566,12 @@ impl Turns {
             Answered::Unmatched => tally.answers_unmatched = tally.answers_unmatched.wrapping_add(1),
             Answered::Matched { rtt_us } => {
                 tally.answers_received = tally.answers_received.wrapping_add(1);
-                rtt_us.into_iter().for_each(|rtt_us| tally.add_rtt(rtt_us));
-                if at.is_after(Stamp(words.received.load(Ordering::Relaxed))) {
-                    words.received.store(at.0, Ordering::Relaxed);
-                }
+                // An answer that claims to be older than its beat has no round-trip time.
+                rtt_us
+                    .filter(|rtt_us| i32::try_from(*rtt_us).is_ok())
+                    .into_iter()
+                    .for_each(|rtt_us| tally.add_rtt(rtt_us));
+                forward(words.received, at, || now);
                 if let Some(row) = self.rows.get(index).filter(|row| row.events & mask(EventKind::Answer) != 0) {
                     let event = Event { sequence, ..self.event(engine, shard, row, EventKind::Answer, None) };
                     self.outbox.push(Item { event, wanted: true });

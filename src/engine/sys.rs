@@ -59,8 +59,13 @@ pub fn watch_forks() -> Result<(), Error> {
         .copied()
 }
 
-/// While it lives, all signals are blocked in the thread that made it; threads that it starts inherit that, so that
-/// the application's signals are never delivered to a thread of ours.
+/// Signals of a fault in the thread itself. They stay open, so that the application's crash handler also hears of a
+/// crash in a callback of its own.
+const FAULTS: [libc::c_int; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGSYS];
+
+/// While it lives, all signals but those of [`FAULTS`] are blocked in the thread that made it; threads that it starts
+/// inherit that, so that the application's signals are never delivered to a thread of ours.
 pub struct SignalsBlocked {
     before: libc::sigset_t,
 }
@@ -70,9 +75,12 @@ impl SignalsBlocked {
         let mut all = MaybeUninit::uninit();
         let mut before = MaybeUninit::uninit();
         // SAFETY: sigfillset initialises `all`, pthread_sigmask initialises `before`; neither can fail with a valid
-        // `how`, and only the calling thread's mask changes.
+        // `how`, nor sigdelset with a valid number, and only the calling thread's mask changes.
         unsafe {
             libc::sigfillset(all.as_mut_ptr());
+            for fault in FAULTS {
+                libc::sigdelset(all.as_mut_ptr(), fault);
+            }
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
             Self { before: before.assume_init() }
         }
@@ -127,19 +135,22 @@ mod tests {
     }
 
     #[test]
-    fn the_mask_is_restored() {
+    fn all_signals_but_those_of_a_fault_are_blocked_and_the_mask_is_restored() {
         let mask = || {
             let mut now = MaybeUninit::uninit();
-            // SAFETY: with a null set the call only reads the mask into `now`.
+            // SAFETY: with a null set the call only reads the mask into `now`; the numbers are those of signals.
             unsafe {
                 libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), now.as_mut_ptr());
-                libc::sigismember(&now.assume_init(), libc::SIGUSR1)
+                let now = now.assume_init();
+                (1..=31).filter(|signal| libc::sigismember(&now, *signal) == 1).collect::<Vec<_>>()
             }
         };
-        assert_eq!(mask(), 0);
+        let before = mask();
         let blocked = SignalsBlocked::new();
-        assert_eq!(mask(), 1);
+        let never = [libc::SIGKILL, libc::SIGSTOP];
+        let expected: Vec<_> = (1..=31).filter(|signal| !FAULTS.contains(signal) && !never.contains(signal)).collect();
+        assert_eq!(mask(), expected);
         drop(blocked);
-        assert_eq!(mask(), 0);
+        assert_eq!(mask(), before);
     }
 }

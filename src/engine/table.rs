@@ -114,6 +114,49 @@ impl Words<'_> {
     }
 }
 
+/// A stamp further ahead of now than callers' times and roundings reach is one of so long ago that it wrapped.
+const WRAPPED_MS: i32 = 2_000;
+/// Stamps that are older than this are moved up to it whenever the shard looks at their link, at least each 2^30 ms,
+/// so that they stay comparable.
+const OLDEST_MS: u32 = 1 << 29;
+
+/// Moves a stamp to `at`, and never back. `now` is asked for only when it seems to go back: a stamp that nobody moved
+/// for longer than stamps reach seems to lie ahead.
+#[inline]
+pub fn forward(word: &AtomicU32, at: Stamp, now: impl FnOnce() -> Stamp) {
+    let known = Stamp(word.load(Ordering::Relaxed));
+    if at.is_after(known) || has_wrapped(known, at, now) {
+        word.store(at.0, Ordering::Release);
+    }
+}
+
+#[cold]
+fn has_wrapped(known: Stamp, at: Stamp, now: impl FnOnce() -> Stamp) -> bool {
+    known != at && known.since(now()) > WRAPPED_MS
+}
+
+/// Moves a stamp up that is too old to be compared for long; one that stands at `opened`, where nothing has happened
+/// yet, to `floor`, any other just beyond it. Whoever stores a new one at the same time wins.
+fn keep_comparable(word: &AtomicU32, opened: Stamp, floor: Stamp, now: Stamp) {
+    let known = Stamp(word.load(Ordering::Relaxed));
+    let moved = if known == opened { floor } else { floor.plus(1) };
+    if moved.is_after(known) || known.since(now) > WRAPPED_MS {
+        let _ = word.compare_exchange(known.0, moved.0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+impl Words<'_> {
+    /// Keeps the stamps comparable, and the one at which the link was opened, which tells those that were never moved.
+    pub fn keep_comparable(&self, opened: &mut Stamp, now: Stamp) {
+        let floor = now.minus(OLDEST_MS);
+        keep_comparable(self.received, *opened, floor, now);
+        keep_comparable(self.sent, *opened, floor, now);
+        if floor.is_after(*opened) || opened.since(now) > WRAPPED_MS {
+            *opened = floor;
+        }
+    }
+}
+
 /// Which slot of which shard an id names, and which of its generations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
@@ -202,17 +245,17 @@ impl Table {
         self.words(key.index).filter(|words| key.generation != 0 && words.is_open(key.generation))
     }
 
-    /// Stores when something was received: one load, one compare, one store. A race with close and reopening can lose
-    /// a stamp, and never revives an id.
+    /// Notes when something was received, unless something later is known: two loads, two compares, one store. A race
+    /// with close and reopening, or of two receivers of one link, can lose a stamp, and never revives an id.
     #[inline]
-    pub fn received(&self, key: Key, at: Stamp) -> bool {
+    pub fn received(&self, key: Key, at: Stamp, now: impl FnOnce() -> Stamp) -> bool {
         let Some(chunk) = self.chunks.get((key.index >> CHUNK_BITS) as usize).and_then(OnceCell::get) else {
             return false;
         };
         let hot = &chunk.hot[key.index as usize & (CHUNK - 1)];
         let open = hot.generation.load(Ordering::Acquire) == key.generation && key.generation != 0;
         if open {
-            hot.received.store(at.0, Ordering::Release);
+            forward(&hot.received, at, now);
         }
         open
     }
@@ -295,15 +338,57 @@ mod tests {
         let table = Table::new(4, 0);
         let first = open(&table, 0).unwrap();
         let words = table.find(first).unwrap();
-        assert!(table.received(first, Stamp(7)));
+        assert!(table.received(first, Stamp(7), || Stamp(7)));
         assert_eq!(words.received.load(Ordering::Relaxed), 7);
         assert!(words.close(first.generation) && !words.close(first.generation));
-        assert!(!table.received(first, Stamp(8)) && table.find(first).is_none());
+        assert!(!table.received(first, Stamp(8), || Stamp(8)) && table.find(first).is_none());
         table.vacate(first, 0);
         assert_ne!(open(&table, SECOND - 1).unwrap().index, first.index);
         let again = open(&table, SECOND).unwrap();
         assert_eq!(again, Key { index: first.index, generation: first.generation + 1 });
         assert!(table.find(first).is_none());
+    }
+
+    #[test]
+    fn a_stamp_moves_forward_only() {
+        let day = 86_400_000;
+        let moved = |known: u32, at: u32, now: u32| {
+            let word = AtomicU32::new(known);
+            forward(&word, Stamp(at), || Stamp(now));
+            word.into_inner()
+        };
+        assert_eq!(moved(5, 9, 9), 9);
+        assert_eq!(moved(9, 5, 10), 9);
+        assert_eq!(moved(9, 9, 9), 9);
+        assert_eq!(moved(u32::MAX - 3, 5, 5), 5);
+        assert_eq!(moved(5, u32::MAX - 3, 5), 5);
+        assert_eq!(moved(1_500, 1_000, 1_000), 1_500, "a caller's clock may be a little ahead");
+        // Nobody moved it for 26, 40 and 51 days.
+        for days in [26, 40, 51] {
+            assert_eq!(moved(7, (days * day) as u32, (days * day) as u32), (days * day) as u32, "{days}");
+        }
+    }
+
+    #[test]
+    fn stamps_are_kept_comparable() {
+        let table = Table::new(4, 0);
+        let key = table.occupy(&mut table.slots(), Stamp(10), 0, 0).unwrap();
+        let words = table.find(key).unwrap();
+        let stamps = || [words.received, words.sent].map(|word| word.load(Ordering::Relaxed));
+        let mut opened = Stamp(10);
+        words.received.store(20, Ordering::Relaxed);
+        words.keep_comparable(&mut opened, Stamp(1 << 29));
+        assert_eq!((stamps(), opened), ([20, 10], Stamp(10)));
+        let mut now = Stamp(1 << 29);
+        for _ in 0..10 {
+            now = now.plus(1 << 30);
+            words.keep_comparable(&mut opened, now);
+            let floor = now.minus(OLDEST_MS);
+            assert_eq!((stamps(), opened), ([floor.0 + 1, floor.0], floor), "received once, sent never");
+        }
+        words.received.store(now.0, Ordering::Relaxed);
+        words.keep_comparable(&mut opened, now.plus(5));
+        assert_eq!(stamps()[0], now.0);
     }
 
     #[test]
@@ -320,7 +405,7 @@ mod tests {
         open(&table, 0).unwrap();
         for index in [0, 1, 5000, FIELD_MASK] {
             assert!(table.find(Key { index, generation: 0 }).is_none());
-            assert!(!table.received(Key { index, generation: 0 }, Stamp(1)));
+            assert!(!table.received(Key { index, generation: 0 }, Stamp(1), || Stamp(1)));
         }
     }
 

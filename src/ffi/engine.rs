@@ -133,7 +133,7 @@ pub struct hbeat_health {
     pub phase: u32,
     /// Threads of hbeat's that exist.
     pub threads: u32,
-    /// Links that are open.
+    /// Links that are open, or closed with their last event not yet handed out.
     pub links: u32,
     /// How far the most backward shard is behind what it should have done; more than a few seconds: ask for help.
     pub turn_age_ms: u32,
@@ -432,8 +432,9 @@ pub unsafe extern "C" fn hbeat_engine_now(engine: *const hbeat_engine, now_ns: *
 ///
 /// Takes events that wait, or waits for some: fills the first *count places of events, which lie event_size bytes
 /// apart: sizeof(hbeat_event) of the caller, so that programs compiled with another version of this header work.
-/// *count is 0 when the time was up. timeout_ms 0 = do not wait, HBEAT_FOREVER = no limit. After stop: the rest, then
-/// HBEAT_INFO_END with *count 0.
+/// *count is 0 when the time was up. timeout_ms 0 = do not wait, HBEAT_FOREVER = no limit; with HBEAT_RUN_APPLICATION
+/// it never waits, since nobody would turn the engine meanwhile. After stop: the rest, then HBEAT_INFO_END with
+/// *count 0.
 ///
 /// Threads: any, one at a time.
 /// In a callback: yes; a wait holds up that callback's lane.

@@ -73,7 +73,7 @@ use hbeat_status_code::*;
 type Row = (hbeat_status_code, &'static CStr, &'static CStr);
 
 static TABLE: [Row; 24] = [
-    (HBEAT_OK, c"HBEAT_OK", c"done"),
+    (HBEAT_OK, c"HBEAT_OK", c"the call did what was asked"),
     (HBEAT_INFO_SEND, c"HBEAT_INFO_SEND", c"something is to be sent"),
     (HBEAT_INFO_MORE, c"HBEAT_INFO_MORE", c"there is more to fetch"),
     (HBEAT_INFO_ALREADY_DOWN, c"HBEAT_INFO_ALREADY_DOWN", c"the link was down before; the first cause stands"),
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn hbeat_status_name(status: hbeat_status) -> *const c_cha
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_status_text(status: hbeat_status) -> *const c_char {
-    guard_text(|| row(status).map_or(c"not a status of this version of hbeat", |row| row.2))
+    guard_text(|| row(status).map_or(c"This is no status of hbeat.", |row| row.2))
 }
 
 #[cfg(test)]
@@ -178,6 +178,6 @@ mod tests {
         // SAFETY: takes no pointer, and what it gives lives for ever.
         let [name, text] = unsafe { [hbeat_status_name(99), hbeat_status_text(i32::MIN)].map(|it| CStr::from_ptr(it)) };
         assert_eq!(name, c"unknown");
-        assert_eq!(text, c"not a status of this version of hbeat");
+        assert_eq!(text, c"This is no status of hbeat.");
     }
 }

@@ -260,8 +260,9 @@ TEST(a_late_application_reads_the_latest_state_and_a_count, "K13 K14 K50") {
     CHECK_EQ(suspected, 100);
     CHECK_STATUS(hbeat_engine_drive(world.engine, ns_of(1302500)), HBEAT_INFO_MORE);
     world.now_ns = ns_of(1302500);
-    CHECK_EQ(health_of(&world).waiting, 1);
+    CHECK(health_of(&world).waiting >= 1 && health_of(&world).waiting <= 2);
     world_pull(&world, 0);
+    CHECK_EQ(health_of(&world).waiting, 0);
     CHECK(world.count <= 2); /* at most a notice beside it */
     CHECK_EQ(world_count(&world, HBEAT_EVENT_SUSPECT, link), 0);
     CHECK_EQ(world_count(&world, HBEAT_EVENT_UP, link), 1);

@@ -114,6 +114,8 @@ TEST(descriptors_are_close_on_exec_and_given_back, "K110") {
     }
 }
 
+static const char *volatile in_callback = "no";
+
 static int line_of_status(int thread, const char *key, char *value, size_t room) {
     char path[64], line[256];
     int found = 0;
@@ -122,7 +124,7 @@ static int line_of_status(int thread, const char *key, char *value, size_t room)
     REQUIRE(file != NULL);
     while (fgets(line, sizeof line, file))
         if (strncmp(line, key, strlen(key)) == 0) {
-            snprintf(value, room, "%s", line + strlen(key) + 2);
+            snprintf(value, room, "%s", line + strlen(key) + 1); /* a tab follows the key */
             value[strcspn(value, "\n")] = 0;
             found = 1;
         }
@@ -137,10 +139,12 @@ static int is_well_behaved(int thread, const char *prefix) {
         int ok = line_of_status(thread, "Name:", name, sizeof name) && line_of_status(thread, "SigBlk:", blocked, sizeof blocked);
         unsigned long long mask = strtoull(blocked, NULL, 16);
         ok = ok && strncmp(name, prefix, strlen(prefix)) == 0;
-        /* all that can be sent from outside; those of a fault in the thread itself are left to the design */
+        /* all that can be sent from outside; those of a fault in the thread itself are the crash handler's */
         const int sent[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGCHLD, SIGCONT, SIGTSTP,
                             SIGURG, SIGVTALRM, SIGPROF, SIGWINCH, SIGIO, SIGXCPU, SIGPWR, SIGRTMIN, SIGRTMAX};
         for (size_t n = 0; n < sizeof sent / sizeof sent[0]; n++) ok = ok && (mask >> (sent[n] - 1) & 1);
+        const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+        for (size_t n = 0; n < sizeof faults / sizeof faults[0]; n++) ok = ok && !(mask >> (faults[n] - 1) & 1);
         if (ok) return 1;
         if (i == 999) printf("  thread \"%s\" blocks %s\n", name, blocked);
     }
@@ -163,6 +167,35 @@ TEST(threads_have_a_name_and_take_no_signals, "K112 K113") {
         world_end(&world);
         CHECK(count_becomes("/proc/self/task", count));
     }
+}
+
+static void handle_crash(int number) { _exit(number == SIGSEGV && strncmp(in_callback, "yes", 3) == 0 ? 42 : 1); }
+
+static void crash(struct world *world, const hbeat_event *event) {
+    (void)world;
+    if (event->type != HBEAT_EVENT_DOWN) return;
+    in_callback = "yes";
+    raise(SIGSEGV); /* as a fault of the application's own would, and under every sanitizer alike */
+}
+
+TEST(a_crash_in_a_callback_reaches_the_crash_handler, "K112 K109") {
+    int status = 0;
+    fflush(stdout);
+    pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        struct world world;
+        signal(SIGSEGV, handle_crash);
+        world_begin(&world, TWO_LANES);
+        world.react = crash;
+        hbeat_policy policy = policy_of(10000, 2000, 3);
+        hbeat_link link = open_named(&world, &policy, "a", "cmpp");
+        hbeat_link_report_down(world.engine, link, HBEAT_CAUSE_RESET, 0);
+        sleep_ms(LONG_MS);
+        _exit(2); /* the signal never came */
+    }
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 }
 
 TEST(no_thread_more_than_needed, "K113 K46") {

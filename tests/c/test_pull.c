@@ -78,6 +78,19 @@ TEST(events_lie_a_stride_apart, "K44") {
     world_end(&world);
 }
 
+TEST(nobody_waits_for_an_engine_that_nobody_turns, "K37") {
+    struct world world;
+    hbeat_event event;
+    uint32_t count = 77;
+    world_begin(&world, APP_PULLED);
+    reported(&world);
+    CHECK_STATUS(hbeat_engine_wait(world.engine, &event, sizeof event, 1, HBEAT_FOREVER, &count), HBEAT_OK);
+    CHECK_EQ(count, 0);
+    world_settle(&world);
+    CHECK_EQ(world.count, 1);
+    world_end(&world);
+}
+
 static void *wait_for_ever(void *data) {
     struct world *world = (struct world *)data;
     hbeat_event event;
@@ -187,19 +200,22 @@ TEST(who_set_on_event_does_not_pull, "K41") {
     world_end(&world);
 }
 
-TEST(after_stop_the_rest_and_then_the_end, "K43 K21 K25") {
+TEST(after_stop_the_rest_and_then_the_end, "K40 K43 K21 K25") {
     const int ways[] = {PULLED, APP_PULLED, NOTICES_CALLED};
     for (int w = 0; w < 3; w++) {
         struct world world;
         hbeat_event events[4];
         uint32_t count = 0;
         int closed = 0;
+        int32_t fd = -1;
         world_begin(&world, ways[w]);
+        CHECK_STATUS(hbeat_engine_fd(world.engine, &fd), HBEAT_OK);
         for (int i = 0; i < 10; i++) reported(&world);
         CHECK_STATUS(hbeat_engine_stop(world.engine, LONG_MS), HBEAT_OK);
         hbeat_status status = HBEAT_OK;
         for (int i = 0; i < 100 && status == HBEAT_OK; i++) {
             count = 77;
+            CHECK(readable(fd, 0)); /* a loop comes back until it was told the end */
             status = hbeat_engine_wait(world.engine, events, sizeof events[0], 4, HBEAT_FOREVER, &count);
             REQUIRE(count <= 4);
             for (uint32_t n = 0; n < count; n++) closed += events[n].type == HBEAT_EVENT_CLOSED;
@@ -207,6 +223,7 @@ TEST(after_stop_the_rest_and_then_the_end, "K43 K21 K25") {
         CHECK_STATUS(status, HBEAT_INFO_END);
         CHECK_EQ(count, 0);
         CHECK_EQ(closed, 10);
+        CHECK(!readable(fd, 0)); /* and does not spin after it */
         CHECK_STATUS(hbeat_engine_wait(world.engine, events, sizeof events[0], 4, HBEAT_FOREVER, &count), HBEAT_INFO_END);
         CHECK_STATUS(hbeat_engine_free(world.engine), HBEAT_OK);
     }

@@ -35,7 +35,11 @@ TEST(stop_closes_every_link_and_ends_every_thread, "K21 K25 K26 K30") {
         CHECK(threads_are(before));
         CHECK_EQ(health_of(&world).phase, HBEAT_PHASE_STOPPED);
         CHECK_EQ(health_of(&world).threads, 0);
+        /* a link counts until its last event was handed out */
+        CHECK_EQ(health_of(&world).links, world.way.on_event ? 0 : 10);
+        if (!world.way.on_event) CHECK(world_pull(&world, 0) >= 10);
         CHECK_EQ(health_of(&world).links, 0);
+        CHECK_EQ(health_of(&world).waiting, 0);
         if (world.way.on_event) CHECK_EQ(world_count(&world, HBEAT_EVENT_CLOSED, 0), 10);
         int settled = world.count;
         CHECK_STATUS(hbeat_engine_stop(world.engine, 0), HBEAT_OK);
