@@ -34,25 +34,40 @@ ACCOUNT, SECRET = "901234", "secret"
 
 Line = collections.namedtuple("Line", "at who text")
 
+INTRODUCTION = f"""\
+An SMS gateway (cmpp_gateway) holds connections to ISMGs (fake_ismg) and speaks CMPP 2.0; hbeat watches them.
+Its policy: a connection silent for C = {INTERVAL:.0f} s is tested (ACTIVE_TEST), a test may take T = {TIMEOUT:.0f} s,
+and after N = {TRIES} tests without an answer it is DOWN: {DETECTION:.0f} s after the last proof of life.
+(CMPP itself proposes 3 min, 60 s and 3.)
+
+  seconds   since the scenes began
+  link      a connection, or a program
+  evidence  bytes on the wire, or what hbeat says:
+            last_rx, last_tx  time since anything was received, sent      tries  tests missed, of those allowed
+            unread, sendq     bytes that wait in the socket's two queues  seq    Sequence_Id of the latest test
+
+Moments are compared with a tolerance of -{EARLY * 1000:.0f} ms ... +{LATE * 1000:.0f} ms."""
+
 libc = ctypes.CDLL(None)
 started = time.monotonic()
 children = []
+stories = collections.defaultdict(list)  # scene -> [(at, link, what, evidence)]
 checks = []
 
 
-def say(scene, who, what, evidence="", at=None):
-    moment = (time.monotonic() if at is None else at) - started
-    print(f"{moment:6.2f} s  {scene}  {who:<12} {what:<34} {evidence}".rstrip(), flush=True)
+def say(scene, link, what, evidence="", at=None):
+    stories[scene].append((time.monotonic() if at is None else at, link, what, evidence))
 
 
 def check(scene, what, expected, happened, good):
-    checks.append((scene, what, expected, happened, bool(good)))
+    checks.append((scene, what, str(expected), str(happened), bool(good)))
 
 
 def check_moment(scene, what, expected, happened):
     """A length of time in seconds; None: it did not happen."""
     good = happened is not None and expected - EARLY <= happened <= expected + LATE
-    check(scene, what, f"{expected:.2f} s", "never" if happened is None else f"{happened:.2f} s", good)
+    told = "never" if happened is None else f"{happened:.2f} s".replace("-0.00", "0.00")
+    check(scene, what, f"{expected:.2f} s", told, good)
 
 
 # -- programs -----------------------------------------------------------------------------------------------------
@@ -162,26 +177,35 @@ def field(line, name):
     return found.group(1) if found else "-"
 
 
+def down_words(line):
+    """hbeat's DOWN line as the columns "what" and "evidence"."""
+    return f"DOWN: {field(line, 'cause')}", re.sub(r"^DOWN \S+ (cause=\S+ )?", "", line.text)
+
+
 def teller(scene):
-    """Shows what hbeat says, the link tests and the relogin, as they come."""
+    """Notes what hbeat says, the link tests and the relogin."""
 
     def tell(program, line):
         if line.who == "hbeat":
-            words = line.text.split(" ", 2) + [""]
+            event, link, evidence = (line.text.split(" ", 2) + ["", ""])[:3]
             if field(line, "cause") in ("refused", "unauthenticated"):
                 pass  # a dial or a login that failed: "dials again" says it
-            elif words[0] in ("UP", "SUSPECT", "DOWN"):
-                say(scene, words[1], words[0], words[2], at=line.at)
-            elif words[0] == "PAUSE":
-                say(scene, "gateway", "hbeat notices", line.text, at=line.at)
+            elif event in ("UP", "SUSPECT"):
+                say(scene, link, event, evidence, at=line.at)
+            elif event == "DOWN":
+                say(scene, link, *down_words(line), at=line.at)
+            elif event == "PAUSE":
+                say(scene, "gateway", "PAUSE", f"{evidence} overdue: our own absence, not the peers'", at=line.at)
         elif line.text.startswith("tx ACTIVE_TEST "):
             proof = program.last_proof(line.who, line.at)
+            number = len(program.found("tx ACTIVE_TEST ", line.who, proof or 0))
             silent = f", silent for {line.at - proof:.1f} s" if proof else ""
-            say(scene, line.who, "test", f"{line.text.split(' ', 3)[3]}{silent}", at=line.at)
+            say(scene, line.who, f"test {number} of {TRIES}", line.text.split(" ", 3)[3] + silent, at=line.at)
         elif line.text.startswith("lost: "):
-            say(scene, line.who, line.text.replace("lost: ", "dials again: "), at=line.at)
+            say(scene, line.who, "dials again", line.text.replace("lost: ", ""), at=line.at)
         elif line.text.startswith("login "):
-            say(scene, line.who, line.text, at=line.at)
+            word, result, evidence = line.text.split(" ", 2)
+            say(scene, line.who, f"{word} {result}", evidence, at=line.at)
 
     return tell
 
@@ -196,23 +220,23 @@ async def scene_a():
     sp = await gateway({"bj-mt": patient, "gd-mt": testing}, "--policy", POLICY, "--links", "2", "--busy", "1",
                        "--rate", "4")
     await logged_in(sp, 4)
-    say("a", "bj, gd", "4 links are up", "-01 submit 4 SMS a second, -02 are idle")
+    say("a", "bj, gd", "4 links are up", "bj-mt-01 and gd-mt-01 submit 4 SMS a second, the other two are idle")
 
     test = await sp.wait_for("rx ACTIVE_TEST ", 4, who="gd-mt-02")
     answer = test and await sp.wait_for("tx ACTIVE_TEST_RESP", 1, who="gd-mt-02", after=test.at)
     if answer:
-        say("a", "gd-mt-02", "the ISMG tests us after 2 s", test.text.split(" ", 3)[3], at=test.at)
+        say("a", "gd-mt-02", "the ISMG tests us", f"{test.text.split(' ', 3)[3]}, its C is 2 s", at=test.at)
         say("a", "gd-mt-02", "answered", answer.text.split(" ", 3)[3], at=answer.at)
     login = sp.found("login ok", who="gd-mt-02")[0].at
     check_moment("a", "gd-mt-02: the ISMG tests an idle link after", 2.0, test and test.at - login)
-    check("a", "gd-mt-02: its test is answered with its Sequence_Id", "yes", "yes" if answer else "no",
+    check("a", "gd-mt-02: its test is answered, same Sequence_Id", "yes", "yes" if answer else "no",
           answer and answer.text.split()[2] == test.text.split()[2])
 
     test = await sp.wait_for("tx ACTIVE_TEST ", 4, who="bj-mt-02")
     answer = test and await sp.wait_for("rx ACTIVE_TEST_RESP", 1, who="bj-mt-02", after=test.at)
     if answer:
-        say("a", "bj-mt-02", f"idle for C = {INTERVAL:.0f} s: we test", test.text.split(" ", 3)[3], at=test.at)
-        say("a", "bj-mt-02", "answered: alive", answer.text.split(" ", 3)[3], at=answer.at)
+        say("a", "bj-mt-02", "we test the ISMG", f"{test.text.split(' ', 3)[3]}, our C is {INTERVAL:.0f} s", at=test.at)
+        say("a", "bj-mt-02", "answered: it lives", answer.text.split(" ", 3)[3], at=answer.at)
     login = sp.found("login ok", who="bj-mt-02")[0].at
     check_moment("a", "bj-mt-02: we test an idle link after", INTERVAL, test and test.at - login)
     check("a", "bj-mt-02: our test is answered", "yes", "yes" if answer else "no", answer)
@@ -221,7 +245,7 @@ async def scene_a():
     code = await sp.stop()
     submits, answers = len(sp.found("tx SUBMIT ", who="bj-mt-01")), len(sp.found("rx SUBMIT_RESP", who="bj-mt-01"))
     tests = len(sp.found("tx ACTIVE_TEST ", who="bj-mt-01"))
-    say("a", "bj-mt-01", f"{submits} SUBMITs, {answers} answers", f"{tests} tests: traffic proves life")
+    say("a", "bj-mt-01", f"{submits} SMS, {answers} answers", f"{tests} tests: traffic proves life")
     check("a", "bj-mt-01: tests on a link with traffic", "0", tests, tests == 0 and submits > 10)
     check("a", "all links: DOWN", "0", len(downs(sp)), not downs(sp))
     farewells = len(sp.found("rx TERMINATE_RESP"))
@@ -269,7 +293,7 @@ async def scene_b():
         await asyncio.sleep(0.5)
     peer.signal(signal.SIGSTOP)
     frozen = time.monotonic()
-    say("b", "bj ISMG", "is frozen", "the gateway keeps submitting, so does the twin")
+    say("b", "bj ISMG", "is frozen", "gateway and twin keep submitting, and their kernels take it")
 
     before = twin.taken
     while not downs(sp) and time.monotonic() < frozen + DETECTION + 2:
@@ -280,15 +304,15 @@ async def scene_b():
     tests = sp.found("tx ACTIVE_TEST ", after=frozen - 1)
     twin.submit()
     state = "ESTABLISHED" if twin.established() else "not ESTABLISHED"
-    say("b", "twin", state, f"send() took {twin.taken - before} SMS since, refused {twin.refused}; keepalive asks")
-    say("b", "", "", f"after {twin.idle} s, and then the kernel answers for the frozen process")
+    say("b", "twin", f"is {state}", f"since then send() took {twin.taken - before} SMS and refused {twin.refused}")
+    say("b", "", "", f"keepalive asks after {twin.idle} s, and then the kernel answers for the frozen process")
 
     sequences = {test.text.split()[2] for test in tests}
     check_moment("b", "DOWN after the last proof of life (C + N*T)", DETECTION, down and proof and down.at - proof)
     check("b", "tests, all with one Sequence_Id", f"{TRIES}, 1", f"{len(tests)}, {len(sequences)}",
           len(tests) == TRIES and len(sequences) == 1)
     check("b", "cause", "no_answer", field(down, "cause"), field(down, "cause") == "no_answer")
-    check("b", "the twin with keepalive only", "ESTABLISHED, takes SMS", f"{state}, took {twin.taken - before}",
+    check("b", "the twin with keepalive only", "ESTABLISHED, some SMS", f"{state}, {twin.taken - before}",
           twin.established() and twin.taken > before and twin.refused == 0)
     await peer.kill()
     await sp.stop()
@@ -300,14 +324,14 @@ async def scene_c():
     sp = await gateway({"sh-mt": peer}, "--policy", POLICY, "--rate", "200", "--window", "0", "--sndbuf", "4096",
                        "--no-relogin", tell=teller("c"))
     await logged_in(sp, 1)
-    say("c", "sh-mt-01", "200 SMS a second, no window", "the ISMG's reader will hang in 2 s")
+    say("c", "sh-mt-01", "200 SMS a second", "no window; the ISMG's reader will hang in 2 s")
     down = await sp.wait_for("DOWN ", 2 + DETECTION + 2, who="hbeat")
     at = down.at if down else time.monotonic()
     proof = sp.last_proof("sh-mt-01", at)
     writes = [line for line in sp.found("tx SUBMIT ") if line.at <= at]
     if writes:
-        say("c", "sh-mt-01", "the socket was full", f"since {at - writes[-1].at:.1f} s; it took SMS after the last proof",
-            at=at)
+        say("c", "sh-mt-01", "the socket is full", "from here on nothing can be written, not even a test",
+            at=writes[-1].at)
     cause = field(down, "cause")
     check_moment("c", "DOWN after the last proof of life (C + N*T)", DETECTION, down and proof and down.at - proof)
     check("c", "cause", "send_stuck or no_answer", cause, cause in ("send_stuck", "no_answer"))
@@ -326,11 +350,11 @@ async def scene_d():
     say("d", "zj-mt", "4 links are up", "2 with traffic, 2 idle")
     await asyncio.sleep(2)
     sp.signal(signal.SIGSTOP)
-    say("d", "gateway", "is stopped", f"for 10 s: more than C + N*T = {DETECTION:.0f} s")
+    say("d", "gateway", "is stopped", f"for 10 s, longer than C + N*T = {DETECTION:.0f} s")
     await asyncio.sleep(10)
-    sp.signal(signal.SIGCONT)
     resumed = time.monotonic()
     say("d", "gateway", "goes on")
+    sp.signal(signal.SIGCONT)
     pause = await sp.wait_for(".*PAUSE", 3, who="hbeat", after=resumed - EARLY)
     await asyncio.sleep(INTERVAL + 2)
     alive = [link for link in ("zj-mt-01", "zj-mt-02", "zj-mt-03", "zj-mt-04")
@@ -338,7 +362,7 @@ async def scene_d():
     wrong = len(downs(sp))
     code = await sp.stop()
     up = [line.text for line in sp.found("leaving", who="gateway")]
-    say("d", "zj-mt", f"{wrong} links DOWN", f"UP: {up[0].split('=')[1] if up else '-'}")
+    say("d", "zj-mt", f"{wrong} links DOWN", f"{up[0].split('=')[1] if up else '-'} are UP")
     check("d", "event PAUSE", "yes", "yes" if pause else "no", pause)
     check("d", "false DOWNs", "0", wrong, wrong == 0)
     check("d", "links that hear from their ISMG afterwards", "4", len(alive), len(alive) == 4)
@@ -399,15 +423,16 @@ async def scene_f():
     peers = {name: await ismg("--policy", PATIENT, "--quiet") for name in ("north", "south", "west")}
     sp = await gateway(peers, "--policy", POLICY, "--links", "100", "--no-relogin")
     await logged_in(sp, 300)
-    say("f", "gateway", "300 links are up", f"{threads(sp)} threads")
+    say("f", "gateway", "300 links are up", "100 for each ISMG")
     await asyncio.sleep(4)
     peers["south"].signal(signal.SIGSTOP)
     frozen = time.monotonic()
     say("f", "south ISMG", "is frozen", "with its 100 links")
-    for number, what in ((1, "first DOWN"), (100, "100th DOWN")):
+    for number, what in ((1, "first"), (100, "100th")):
         line = await sp.wait_for("DOWN ", DETECTION + 2, who="hbeat", count=number)
         if line:
-            say("f", line.text.split()[1], what, line.text.split(" ", 2)[2], at=line.at)
+            verdict, evidence = down_words(line)
+            say("f", line.text.split()[1], f"{what} {verdict}", evidence, at=line.at)
     await asyncio.sleep(INTERVAL)  # would there be one more?
     count, cpu, wall = threads(sp), cpu_seconds(sp), time.monotonic() - sp.lines[0].at
     lines = downs(sp)
@@ -460,33 +485,45 @@ async def perform(wanted):
         scenes = [scene for scene in act if not wanted or letter(scene) in wanted]
         if not scenes:
             continue
-        print()
-        for scene in scenes:
-            print(f"Scene {letter(scene)}: {scene.__doc__}.")
-        print()
-        already = len(checks)
-        await asyncio.gather(*map(play, scenes))
-        print()
-        compare(sorted(checks[already:], key=lambda row: row[0]))
+        print(f"\nNow playing at the same time: {', '.join(map(letter, scenes))} ...", flush=True)
+        playing = [asyncio.ensure_future(play(scene)) for scene in scenes]
+        began = time.monotonic()
+        try:
+            for scene, task in zip(scenes, playing):
+                await task
+                tell_story(scene, began)
+        finally:
+            for task in playing:
+                task.cancel()
+
+
+def tell_story(scene, began):
+    print(f"\nScene {letter(scene)}. {scene.__doc__}.\n")
+    print(f"{'seconds':>7}  {'link':<11} {'what':<23} evidence")
+    # The programs' clock has milliseconds: within one, as it was told.
+    for at, link, what, evidence in sorted(stories[letter(scene)], key=lambda row: int(row[0] * 1000 + 0.001)):
+        print(f"{at - began:7.2f}  {link:<11} {what:<23} {evidence}".rstrip())
+    print()
+    compare([row for row in checks if row[0] == letter(scene)])
 
 
 def compare(rows):
-    print(f"   {'':52}{'expected':<26}happened")
+    print(f"         {'compared':<50}{'expected':<25}happened")
     for scene, what, expected, happened, good in rows:
-        print(f"{scene}  {what:<52}{expected!s:<26}{happened!s:<26} {'ok' if good else 'DIFFERS'}")
+        print(f"{scene:>7}  {what:<50}{expected:<25}{happened:<22} {'ok' if good else 'DIFFERS'}")
 
 
 def print_users_lines():
     """The lines of cmpp_gateway.c that are there for hbeat: between its markers, and no call stands outside them."""
     path = os.path.join(HERE, "c", "cmpp_gateway.c")
     block, count, outside = None, 0, []
-    print("\nWhat a gateway in service adds, from examples/c/cmpp_gateway.c:\n")
+    print("\nWhat a gateway in service adds for this, from examples/c/cmpp_gateway.c:\n")
     with open(path, encoding="utf-8") as source:
         for number, line in enumerate(source, 1):
             opening = re.match(r"\s*/\* hbeat \{ (.*) \*/", line)
             if opening:
                 block = []
-                print(f"    /* {number}: {opening.group(1)} */")
+                print(f"    /* line {number}: {opening.group(1)} */")
             elif re.match(r"\s*/\* hbeat \} \*/", line):
                 indent = min(len(text) - len(text.lstrip()) for text in block if text.strip())
                 print("".join("    " + text[indent:] if text.strip() else "\n" for text in block))
@@ -514,12 +551,10 @@ async def main():
     playing = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
-    print(f"Policy of the gateway: C = {INTERVAL:.0f} s, T = {TIMEOUT:.0f} s, N = {TRIES}: "
-          f"a peer that falls silent is DOWN {DETECTION:.0f} s after its last proof of life.\n"
-          f"Moments may differ by -{EARLY * 1000:.0f} ms ... +{LATE * 1000:.0f} ms. "
-          "Columns: seconds, scene, link, what happened, evidence.")
+    print(INTRODUCTION)
     try:
         await perform(set(arguments.scene))
+        print_users_lines()
     except asyncio.CancelledError:
         check("-", "the demo is played to its end", "yes", "interrupted", False)
     finally:
@@ -527,7 +562,6 @@ async def main():
             child.signal(signal.SIGKILL)
         for child in children:
             await child.process.wait()
-    print_users_lines()
     bad = [row for row in checks if not row[4]]
     print(f"\n{len(checks)} comparisons in {time.monotonic() - started:.0f} s, {len(bad)} differ.")
     if bad:

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE 1 /* for -std=c11 */
 #include "cmpp.h"
 
 #include <stdarg.h>

@@ -1,16 +1,18 @@
 /* cmpp_gateway.c - the SP side of CMPP as a gateway in service has it, and where hbeat goes into it.
  *
  * One thread reads all connections with poll(), one thread writes to all of them from a queue, a connection that is
- * lost logs in again later. What was added for hbeat stands between "hbeat {" and "hbeat }", nothing else does.
+ * lost logs in again later. What was added for hbeat stands between "hbeat {" and "hbeat }", nothing else does:
+ * grep "hbeat {" finds it.
  *
  *     cmpp_gateway --links 2 --policy "cmpp interval=60s timeout=20s tries=3" 127.0.0.1:7890=gd-mt
  *
  * opens the connections gd-mt-01 and gd-mt-02. SIGTERM and SIGINT leave properly, with TERMINATE.
  */
+#define _GNU_SOURCE 1 /* for -std=c11 */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,8 +32,8 @@
 
 #define SECOND_NS 1000000000ull
 
-/* What the writer shall write on a connection, in this order. */
-enum { WANT_CONNECT = 1, WANT_BEAT = 2, WANT_TERMINATE_RESP = 4, WANT_SUBMIT = 8, WANT_TERMINATE = 16 };
+/* What the writer shall write on a connection, in this order; ON: the socket is not full any more. */
+enum { WANT_ON = 0, WANT_CONNECT = 1, WANT_BEAT = 2, WANT_TERMINATE_RESP = 4, WANT_SUBMIT = 8, WANT_TERMINATE = 16 };
 
 enum phase { DIALLING, LOGGING_IN, IN_SERVICE, LEAVING };
 
@@ -88,7 +91,7 @@ static pthread_cond_t queue_filled = PTHREAD_COND_INITIALIZER;
 static struct connection *queue_head, **queue_tail = &queue_head;
 static int writer_stops;
 
-static int wake_pipe[2]; /* gets the reader out of poll() */
+static int wake; /* an eventfd: gets the reader out of poll() */
 static volatile sig_atomic_t leave;
 
 static uint64_t now_ns(void)
@@ -99,18 +102,11 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
-static void wake_reader(void)
-{
-    ssize_t ignored = write(wake_pipe[1], "", 1); /* a full pipe wakes as well */
-
-    (void)ignored;
-}
-
 static void on_signal(int number)
 {
     (void)number;
     leave = 1;
-    wake_reader();
+    eventfd_write(wake, 1);
 }
 
 /* -- the writer's queue -------------------------------------------------------------------------------------------- */
@@ -128,26 +124,21 @@ static void put_reference(struct connection *c)
     }
 }
 
-static void enqueue_locked(struct connection *c)
-{
-    if (c->queued || c->blocked)
-        return;
-    c->queued = 1;
-    c->references++;
-    c->next = NULL;
-    *queue_tail = c;
-    queue_tail = &c->next;
-    pthread_cond_signal(&queue_filled);
-}
-
 /* Asks the writer to write. Any thread; never waits for a socket. */
 static void want(struct connection *c, unsigned what)
 {
     pthread_mutex_lock(&queue_lock);
     c->wanted |= what;
-    if (what == WANT_SUBMIT)
-        c->submits_wanted++;
-    enqueue_locked(c);
+    c->submits_wanted += what == WANT_SUBMIT;
+    c->blocked = c->blocked && what != WANT_ON;
+    if (!c->queued && !c->blocked) {
+        c->queued = 1;
+        c->references++;
+        c->next = NULL;
+        *queue_tail = c;
+        queue_tail = &c->next;
+        pthread_cond_signal(&queue_filled);
+    }
     pthread_mutex_unlock(&queue_lock);
 }
 
@@ -177,11 +168,10 @@ static void on_send(void *engine_data, const hbeat_event *event)
 static void on_event(void *engine_data, const hbeat_event *event)
 {
     struct connection *c = event->link_data;
-    char text[256];
-    size_t length;
+    char text[320];
 
     (void)engine_data;
-    hbeat_event_text(event, text, sizeof text, &length);
+    hbeat_event_text(event, text, sizeof text, NULL);
     cmpp_log("hbeat", "%s", text);
     if (event->type == HBEAT_EVENT_DOWN) {
         shutdown(c->fd, SHUT_RDWR); /* the reader sees the end and logs in again */
@@ -207,26 +197,19 @@ static size_t fill(struct connection *c)
     unsigned what;
 
     while (length == 0 && (what = next_wanted(c)) != 0) {
-        switch (what) {
-        case WANT_CONNECT:
+        /* hbeat { the beat or the answers that are due, numbered from the gateway's own counter */
+        if (what == WANT_BEAT
+            && hbeat_link_take(engine, c->link, next_sequence, 0, c->out, sizeof c->out, &length) == HBEAT_INFO_MORE)
+            want(c, WANT_BEAT);
+        /* hbeat } */
+        if (what == WANT_CONNECT)
             length = cmpp_connect(c->out, (*next_sequence)++, options.account, options.secret, cmpp_timestamp());
-            break;
-        case WANT_BEAT:
-            /* hbeat { the beat or the answers that are due, numbered from the gateway's own counter */
-            if (hbeat_link_take(engine, c->link, next_sequence, 0, c->out, sizeof c->out, &length) == HBEAT_INFO_MORE)
-                want(c, WANT_BEAT);
-            /* hbeat } */
-            break;
-        case WANT_TERMINATE_RESP:
+        else if (what == WANT_TERMINATE_RESP)
             length = cmpp_plain(c->out, CMPP_TERMINATE_RESP, c->terminate_sequence);
-            break;
-        case WANT_SUBMIT:
+        else if (what == WANT_SUBMIT)
             length = cmpp_submit(c->out, (*next_sequence)++, options.account, "13800000000", "hello");
-            break;
-        case WANT_TERMINATE:
+        else if (what == WANT_TERMINATE)
             length = cmpp_plain(c->out, CMPP_TERMINATE, (*next_sequence)++);
-            break;
-        }
     }
     if (options.trace)
         cmpp_trace(c->session->name, "tx", c->out, length);
@@ -238,15 +221,11 @@ static size_t fill(struct connection *c)
 /* hbeat { errno in hbeat's words */
 static uint32_t cause_of(int error)
 {
-    switch (error) {
-    case ECONNREFUSED: return HBEAT_CAUSE_REFUSED;
-    case ECONNRESET:
-    case EPIPE: return HBEAT_CAUSE_RESET;
-    case ENETUNREACH:
-    case EHOSTUNREACH:
-    case ETIMEDOUT: return HBEAT_CAUSE_UNREACHABLE;
-    default: return HBEAT_CAUSE_REPORTED;
-    }
+    if (error == ECONNREFUSED)
+        return HBEAT_CAUSE_REFUSED;
+    if (error == ENETUNREACH || error == EHOSTUNREACH || error == ETIMEDOUT)
+        return HBEAT_CAUSE_UNREACHABLE;
+    return error == ECONNRESET || error == EPIPE ? HBEAT_CAUSE_RESET : HBEAT_CAUSE_REPORTED;
 }
 /* hbeat } */
 
@@ -264,7 +243,7 @@ static void write_connection(struct connection *c)
             pthread_mutex_lock(&queue_lock);
             c->blocked = 1;
             pthread_mutex_unlock(&queue_lock);
-            wake_reader();
+            eventfd_write(wake, 1);
             return;
         } else if (errno != EINTR) {
             /* hbeat { a write error is an end as well */
@@ -306,6 +285,14 @@ static void *writer(void *unused)
 
 /* -- the reader ---------------------------------------------------------------------------------------------------- */
 
+static void drop(struct connection *c, uint64_t retry_at)
+{
+    c->session->connection = NULL;
+    c->session->up_since = 0;
+    c->session->retry_at = retry_at;
+    put_reference(c);
+}
+
 /* The connection is of no use any more: dial again, later each time. */
 static void lost(struct connection *c, uint32_t cause, uint32_t detail)
 {
@@ -323,12 +310,9 @@ static void lost(struct connection *c, uint32_t cause, uint32_t detail)
     if (cause != HBEAT_CAUSE_UNAUTHENTICATED)
         hbeat_backoff_delay(&backoff, s->attempt, 0, &delay_ms);
     /* hbeat } */
-    s->up_since = 0;
-    s->retry_at = options.relogin ? now + delay_ms * 1000000ull : UINT64_MAX;
     if (options.relogin && !leave)
         cmpp_log(s->name, "lost: attempt %lu in %lu ms", (unsigned long)s->attempt, (unsigned long)delay_ms);
-    s->connection = NULL;
-    put_reference(c);
+    drop(c, options.relogin ? now + delay_ms * 1000000ull : UINT64_MAX);
 }
 
 /* Leaves a connection in peace: no DOWN. */
@@ -337,9 +321,7 @@ static void done(struct connection *c)
     /* hbeat { the end that was wanted: nothing to report, just close */
     hbeat_link_close(engine, c->link);
     /* hbeat } */
-    c->session->connection = NULL;
-    c->session->retry_at = UINT64_MAX;
-    put_reference(c);
+    drop(c, UINT64_MAX);
 }
 
 static void dial(struct session *s)
@@ -385,11 +367,10 @@ static void logged_in(struct connection *c, const cmpp_frame *frame)
     int status = cmpp_login_status(frame);
 
     if (status != CMPP_LOGIN_OK) {
+        int ours = status == CMPP_LOGIN_ACCOUNT || status == CMPP_LOGIN_SECRET || status == CMPP_LOGIN_VERSION;
+
         cmpp_log(c->session->name, "login refused status=%d", status);
-        if (status == CMPP_LOGIN_ACCOUNT || status == CMPP_LOGIN_SECRET || status == CMPP_LOGIN_VERSION)
-            lost(c, HBEAT_CAUSE_UNAUTHENTICATED, (uint32_t)status);
-        else
-            lost(c, HBEAT_CAUSE_PROTOCOL_ERROR, (uint32_t)status);
+        lost(c, ours ? HBEAT_CAUSE_UNAUTHENTICATED : HBEAT_CAUSE_PROTOCOL_ERROR, (uint32_t)status);
         return;
     }
     /* hbeat { from now on the link is watched */
@@ -398,6 +379,16 @@ static void logged_in(struct connection *c, const cmpp_frame *frame)
     c->phase = IN_SERVICE;
     c->session->up_since = c->next_submit = now_ns();
     cmpp_log(c->session->name, "login ok seq=%lu", (unsigned long)frame->sequence);
+}
+
+static void say_goodbye(struct connection *c, unsigned how)
+{
+    /* hbeat { on the way out nothing is due any more */
+    hbeat_link_pause(engine, c->link, 0);
+    /* hbeat } */
+    c->phase = LEAVING;
+    c->deadline = now_ns() + SECOND_NS;
+    want(c, how);
 }
 
 /* One message. The connection may be lost afterwards. */
@@ -413,13 +404,8 @@ static void handle(struct connection *c, const cmpp_frame *frame)
             c->unanswered--;
         break;
     case CMPP_TERMINATE: /* answered, then the ISMG closes; if it does not, we do */
-        /* hbeat { on the way out nothing is due any more */
-        hbeat_link_pause(engine, c->link, 0);
-        /* hbeat } */
         c->terminate_sequence = frame->sequence;
-        want(c, WANT_TERMINATE_RESP);
-        c->phase = LEAVING;
-        c->deadline = now_ns() + SECOND_NS;
+        say_goodbye(c, WANT_TERMINATE_RESP);
         break;
     case CMPP_TERMINATE_RESP:
         done(c);
@@ -475,21 +461,12 @@ static void dialled(struct connection *c)
 
 static void ready(struct connection *c, short events)
 {
-    if (events & POLLOUT && c->phase != DIALLING) {
-        pthread_mutex_lock(&queue_lock);
-        c->blocked = 0;
-        enqueue_locked(c);
-        pthread_mutex_unlock(&queue_lock);
-    }
+    if (events & POLLOUT && c->phase != DIALLING)
+        want(c, WANT_ON);
     if (c->phase == DIALLING && events & (POLLOUT | POLLERR | POLLHUP))
         dialled(c);
     else if (events & (POLLIN | POLLERR | POLLHUP))
         read_connection(c);
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* What is due on a session besides reading; returns when it wants to be asked again. */
@@ -542,16 +519,10 @@ static void report_and_terminate(void)
         if (hbeat_link_info(engine, c->link, &info) == HBEAT_OK && info.state == HBEAT_STATE_UP)
             up++;
         /* hbeat } */
-        if (c->phase != IN_SERVICE) {
+        if (c->phase == IN_SERVICE)
+            say_goodbye(c, WANT_TERMINATE);
+        else
             done(c);
-            continue;
-        }
-        /* hbeat { on the way out nothing is due any more */
-        hbeat_link_pause(engine, c->link, 0);
-        /* hbeat } */
-        c->phase = LEAVING;
-        c->deadline = now_ns() + SECOND_NS;
-        want(c, WANT_TERMINATE);
     }
     cmpp_log("gateway", "leaving: up=%d of %d", up, session_count);
 }
@@ -559,9 +530,10 @@ static void report_and_terminate(void)
 static void read_all(void)
 {
     struct pollfd *polled = calloc((size_t)session_count + 1, sizeof *polled);
-    int i, open = 1, leaving = 0;
+    int i, open, leaving = 0;
+    eventfd_t drained;
 
-    while (polled != NULL && !(leaving && open == 0)) {
+    while (polled != NULL) {
         uint64_t now = now_ns(), due = UINT64_MAX;
         int timeout;
 
@@ -569,36 +541,32 @@ static void read_all(void)
             leaving = 1;
             report_and_terminate();
         }
-        for (i = 0; i < session_count; i++)
-            due = earlier(due, attend(&sessions[i], now));
+        for (i = 0; i < session_count; i++) {
+            uint64_t at = attend(&sessions[i], now);
 
-        polled[0].fd = wake_pipe[0];
-        polled[0].events = POLLIN;
+            due = at < due ? at : due;
+        }
+
+        polled[0] = (struct pollfd){wake, POLLIN, 0};
         pthread_mutex_lock(&queue_lock);
         for (i = open = 0; i < session_count; i++) {
             struct connection *c = sessions[i].connection;
 
-            polled[i + 1].fd = c != NULL ? c->fd : -1;
-            polled[i + 1].events = POLLIN;
-            polled[i + 1].revents = 0;
+            polled[i + 1] = (struct pollfd){c != NULL ? c->fd : -1, POLLIN, 0};
             if (c != NULL && (c->phase == DIALLING || c->blocked))
                 polled[i + 1].events |= POLLOUT;
             open += c != NULL;
         }
         pthread_mutex_unlock(&queue_lock);
 
-        now = now_ns();
-        timeout = due == UINT64_MAX ? -1 : due <= now ? 0 : (int)((due - now + 999999) / 1000000 % 3600000);
         if (leaving && open == 0)
             break;
+        now = now_ns();
+        timeout = due == UINT64_MAX ? -1 : due <= now ? 0 : (int)((due - now + 999999) / 1000000 % 3600000);
         if (poll(polled, (nfds_t)session_count + 1, timeout) <= 0)
             continue;
-        if (polled[0].revents) {
-            char drained[64];
-
-            while (read(wake_pipe[0], drained, sizeof drained) > 0)
-                ;
-        }
+        if (polled[0].revents)
+            eventfd_read(wake, &drained);
         for (i = 0; i < session_count; i++)
             if (polled[i + 1].revents != 0)
                 ready(sessions[i].connection, polled[i + 1].revents);
@@ -657,13 +625,12 @@ static void add_ismg(const char *text)
 static void read_options(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"links", 1, NULL, 'l'},    {"policy", 1, NULL, 'p'},  {"account", 1, NULL, 'a'},
-        {"secret", 1, NULL, 's'},   {"rate", 1, NULL, 'r'},    {"busy", 1, NULL, 'b'},
-        {"window", 1, NULL, 'w'},   {"sndbuf", 1, NULL, 'S'},  {"login-ms", 1, NULL, 'L'},
-        {"backoff", 1, NULL, 'B'},  {"no-relogin", 0, NULL, 'n'}, {"quiet", 0, NULL, 'q'},
+        {"links", 1, NULL, 'l'},   {"policy", 1, NULL, 'p'},     {"account", 1, NULL, 'a'},
+        {"secret", 1, NULL, 's'},  {"rate", 1, NULL, 'r'},       {"busy", 1, NULL, 'b'},
+        {"window", 1, NULL, 'w'},  {"sndbuf", 1, NULL, 'S'},     {"login-ms", 1, NULL, 'L'},
+        {"backoff", 1, NULL, 'B'}, {"no-relogin", 0, NULL, 'n'}, {"quiet", 0, NULL, 'q'},
         {NULL, 0, NULL, 0},
     };
-    unsigned first, cap, refused;
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -680,11 +647,9 @@ static void read_options(int argc, char **argv)
         case 'n': options.relogin = 0; break;
         case 'q': options.trace = 0; break;
         case 'B':
-            if (sscanf(optarg, "%u,%u,%u", &first, &cap, &refused) != 3)
+            if (sscanf(optarg, "%" SCNu32 ",%" SCNu32 ",%" SCNu32, &backoff.first_ms, &backoff.cap_ms,
+                       &backoff.refused_ms) != 3)
                 usage();
-            backoff.first_ms = first;
-            backoff.cap_ms = cap;
-            backoff.refused_ms = refused;
             break;
         default: usage();
         }
@@ -705,9 +670,8 @@ int main(int argc, char **argv)
     hbeat_backoff_default(&backoff, sizeof backoff);
     /* hbeat } */
     read_options(argc, argv);
-    if (pipe(wake_pipe) != 0 || fcntl(wake_pipe[0], F_SETFL, O_NONBLOCK) != 0
-        || fcntl(wake_pipe[1], F_SETFL, O_NONBLOCK) != 0)
-        fail("no pipe");
+    if ((wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0)
+        fail("no eventfd");
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
 
@@ -726,22 +690,17 @@ int main(int argc, char **argv)
         fail("no thread");
     read_all();
 
+    /* hbeat { at the end: no callback runs after this, so nothing is queued any more */
+    hbeat_engine_stop(engine, 2000);
+    /* hbeat } */
     pthread_mutex_lock(&queue_lock);
     writer_stops = 1;
     pthread_cond_signal(&queue_filled);
     pthread_mutex_unlock(&queue_lock);
     pthread_join(writer_thread, NULL);
-
-    /* hbeat { at the end: no callback runs after stop */
-    hbeat_engine_stop(engine, 2000);
+    /* hbeat { nobody uses it any more */
     hbeat_engine_free(engine);
     /* hbeat } */
-    while (queue_head != NULL) { /* notices that came after the writer had gone */
-        struct connection *c = queue_head;
-
-        queue_head = c->next;
-        put_reference(c);
-    }
     free(sessions);
     return 0;
 }

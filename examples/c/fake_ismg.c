@@ -6,6 +6,7 @@
  * process freezes all of it. It can also misbehave: --deaf stops serving a connection without closing it, --status
  * refuses logins.
  */
+#define _GNU_SOURCE 1 /* for -std=c11 */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -69,8 +70,7 @@ static int is_deaf(const struct connection *c, uint64_t now)
 static void on_event(void *engine_data, const hbeat_event *event)
 {
     struct connection *c = event->link_data;
-    char text[256];
-    size_t length;
+    char text[320];
 
     (void)engine_data;
     if (event->type == HBEAT_EVENT_SEND) {
@@ -83,7 +83,7 @@ static void on_event(void *engine_data, const hbeat_event *event)
         free(c);
         return;
     }
-    hbeat_event_text(event, text, sizeof text, &length);
+    hbeat_event_text(event, text, sizeof text, NULL);
     cmpp_log("hbeat", "%s", text);
     if (event->type == HBEAT_EVENT_DOWN) {
         c->ended = 1;

@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <sys/socket.h>
+
 #include "hbeat.h"
 
 static hbeat_engine *engine;
@@ -28,11 +29,10 @@ static void on_send(void *engine_data, const hbeat_event *event)
 /* On the thread of the other lane. The event is gone when this returns: copy what is needed later. */
 static void on_event(void *engine_data, const hbeat_event *event)
 {
-    char text[256];
-    size_t length;
+    char text[320];
 
     (void)engine_data;
-    hbeat_event_text(event, text, sizeof text, &length);
+    hbeat_event_text(event, text, sizeof text, NULL);
     puts(text);
     if (event->type == HBEAT_EVENT_DOWN) {
         last = *event;

@@ -18,7 +18,7 @@ static hbeat_event last;
 static void on_event(void *engine_data, const hbeat_event *event)
 {
     uint8_t frames[HBEAT_FRAME_MAX];
-    char text[256];
+    char text[320];
     size_t length = 0;
 
     (void)engine_data;
@@ -28,7 +28,7 @@ static void on_event(void *engine_data, const hbeat_event *event)
             hbeat_link_unsent(engine, event->link, 0);
         return;
     }
-    hbeat_event_text(event, text, sizeof text, &length);
+    hbeat_event_text(event, text, sizeof text, NULL);
     puts(text);
     if (event->type == HBEAT_EVENT_DOWN) {
         last = *event;

@@ -136,7 +136,7 @@ mod tests {
         for now in [1_000_000 * MS, 2 * PAST_NS] {
             let clock = Clock::new(TimeSource::Manual(now));
             assert_eq!(clock.callers_ns(0), now);
-            for back in [0, 1, 999 * MS, 2_000 * MS, 3_600_000 * MS - 1, now.min(PAST_NS) - 1] {
+            for back in [0, 1, 999 * MS, 2_000 * MS, 900_000 * MS - 1, now.min(PAST_NS) - 1] {
                 assert_eq!(clock.callers_ns(now - back), now - back, "{back}");
             }
             for ahead in [now + 1, now + 999 * MS, now + PAST_NS, u64::MAX - 1, u64::MAX, 1 << 63] {

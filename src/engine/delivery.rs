@@ -1,13 +1,13 @@
 //! From shard to application: two lanes of events, handed out one at a time.
 //!
 //! Lane 0 carries everything; when the application set `on_send`, SEND goes by lane 1 with a thread of its own.
-//! An event waits at most once a link and kind: later ones of the same kind take its place and count. DOWN and CLOSED are never
-//! merged. CLOSED is held back while the other lane is inside a callback of that link.
+//! UP and SUSPECT wait at most once a link, and so do the rarer kinds: a later one takes the place of the one that it makes
+//! out of date, and counts for both. SEND waits once because the link's word says so. DOWN and CLOSED are never merged. CLOSED is held back while the other lane is inside a callback of that link.
 
 use super::event::{Event, EventKind, LinkId};
 use crate::net::Signal;
 use once_cell::sync::OnceCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -54,10 +54,11 @@ pub struct State {
 
 #[derive(Default)]
 struct Queue {
-    items: VecDeque<Item>,
-    /// How many were taken out so far: the position of the first one.
-    taken: u64,
-    /// Where the event waits that a later one of its kind may replace.
+    /// By position, so that one can be taken out of the middle.
+    items: BTreeMap<u64, Item>,
+    /// The position of the next one.
+    end: u64,
+    /// Where the event waits that a later one of its kind takes the place of.
     latest: HashMap<(u64, Class), u64>,
     /// The application is inside a callback of this link (0: of none in particular) since then.
     inside: Option<(u64, Instant)>,
@@ -80,35 +81,32 @@ fn class(kind: EventKind) -> Option<Class> {
 }
 
 impl Queue {
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, mut item: Item) {
         let link = id(&item.event);
         if item.event.kind == EventKind::Down {
             // What comes after a verdict must not be moved before it.
             self.latest.remove(&(link, Class::Change));
         }
-        let Some(class) = class(item.event.kind) else {
-            return self.items.push_back(item);
-        };
-        let end = self.taken + self.items.len() as u64;
-        let at = *self.latest.entry((link, class)).or_insert(end);
-        if at == end {
-            return self.items.push_back(item);
+        if let Some(class) = class(item.event.kind) {
+            // It goes to the end, where its time belongs, and counts for the one that it makes out of date.
+            let before = self.latest.insert((link, class), self.end).and_then(|at| self.items.remove(&at));
+            if let Some(before) = before {
+                item.event.count = item.event.count.saturating_add(before.event.count);
+                item.wanted |= before.wanted;
+            }
         }
-        let waiting = &mut self.items[(at - self.taken) as usize];
-        let count = waiting.event.count.saturating_add(item.event.count);
-        *waiting = Item { wanted: waiting.wanted || item.wanted, ..item };
-        waiting.event.count = count;
+        self.items.insert(self.end, item);
+        self.end += 1;
     }
 
     fn pop(&mut self) -> Option<Item> {
-        let item = self.items.pop_front()?;
+        let (at, item) = self.items.pop_first()?;
         if let Some(class) = class(item.event.kind) {
             let key = (id(&item.event), class);
-            if self.latest.get(&key) == Some(&self.taken) {
+            if self.latest.get(&key) == Some(&at) {
                 self.latest.remove(&key);
             }
         }
-        self.taken += 1;
         Some(item)
     }
 
@@ -213,6 +211,7 @@ impl Delivery {
     pub fn finish(&self, lane: Lane) {
         let mut state = self.lock();
         state.queues[lane as usize].inside = None;
+        self.rested.notify_all();
         if lane == Lane::Sends && !state.held.is_empty() {
             let held = std::mem::take(&mut state.held);
             held.into_iter().for_each(|item| state.queues[Lane::Events as usize].push(item));
@@ -220,7 +219,8 @@ impl Delivery {
         }
     }
 
-    /// Fills `batch` with what waits for a puller, up to `capacity`; waits for the first item until `until`.
+    /// Fills `batch` with what waits for a puller, up to `capacity`; waits for the first item until `until`. The lane is
+    /// inside the application until [`finish`](Self::finish).
     /// `false`: nothing comes any more.
     pub fn pull(
         &self,
@@ -237,7 +237,9 @@ impl Delivery {
                 };
                 batch.push(item);
             }
-            state.queues[Lane::Events as usize].inside = None;
+            if batch.is_empty() {
+                self.rested.notify_all();
+            }
             let ended = state.over && state.held.is_empty();
             state.told |= ended && batch.is_empty();
             self.show(&mut state);
@@ -260,11 +262,11 @@ impl Delivery {
         !self.lock().queues[Lane::Events as usize].items.is_empty()
     }
 
-    /// Waits until every lane that is served by callbacks is at rest; `false`: not by then.
-    pub fn rest(&self, pulled: bool, until: Option<Instant>) -> bool {
+    /// Waits until the lanes are at rest, that of the events only if it is not to be skipped; `false`: not by then.
+    pub fn rest(&self, skip_events: bool, until: Option<Instant>) -> bool {
         self.wait_until(until, |state| {
             state.queues[Lane::Sends as usize].is_at_rest()
-                && (pulled || (state.queues[Lane::Events as usize].is_at_rest() && state.held.is_empty()))
+                && (skip_events || (state.queues[Lane::Events as usize].is_at_rest() && state.held.is_empty()))
         })
     }
 

@@ -1,10 +1,11 @@
 //! The calls that turn an engine, pull from it, bring it to rest and stop it.
 
 use super::command::Command;
-use super::delivery::Item;
+use super::delivery::{Item, Lane};
 use super::event::{Event, EventKind};
 use super::shard::Next;
-use super::{Code, Engine, Error, Inner, Phase, Run, lock};
+use super::{Code, Engine, Error, Inner, Run, lock};
+use crossbeam_channel::Receiver;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STRIDE_NS: u64 = (1 << 29) * 1_000_000;
 /// No program means a time further ahead.
 const TEN_YEARS_NS: u64 = 315_576_000 * 1_000_000_000;
+
+/// How often who waits for a shard looks whether there still is one.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// How a stop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,12 +73,13 @@ impl Engine {
             let timed_out = batch.is_empty();
             for item in batch.drain(..) {
                 inner.log_event(&item.event);
-                if inner.conclude(&item) {
+                if inner.conclude(&item) && inner.is_open(&item.event) {
                     out(&item.event);
                     inner.after(&item.event);
                     count += 1;
                 }
             }
+            inner.delivery.finish(Lane::Events);
             if timed_out || count > 0 {
                 return Ok(Waited::Events(count));
             }
@@ -112,6 +117,7 @@ impl Engine {
         }
         inner.check_ahead(now_ns)?;
         let _alone = inner.enter_driver("drive")?;
+        inner.check_running()?;
         inner.clock.set_ns(now_ns);
         inner.drive_here();
         Ok(inner.is_pulled() && inner.delivery.waits())
@@ -145,9 +151,9 @@ impl Engine {
         }
         inner.check_ahead(now_ns)?;
         let _alone = inner.enter_driver("advance")?;
-        let until = Instant::now().checked_add(PATIENCE);
-        inner.settle(false, until)?;
+        inner.check_running()?;
         loop {
+            inner.settle(false, Instant::now().checked_add(PATIENCE))?;
             if inner.is_pulled() && inner.delivery.waits() {
                 return Ok(true);
             }
@@ -155,9 +161,8 @@ impl Engine {
                 Some(deadline_ns) => inner.clock.set_ns(deadline_ns),
                 None if inner.clock.now_ns() >= now_ns => return Ok(false),
                 // In steps in which stamps stay comparable.
-                None => inner.clock.set_ns(now_ns.min(inner.clock.now_ns() + STRIDE_NS)),
+                None => inner.clock.set_ns(now_ns.min(inner.clock.now_ns().saturating_add(STRIDE_NS))),
             }
-            inner.settle(false, until)?;
         }
     }
 
@@ -172,7 +177,12 @@ impl Engine {
         if inner.is_inside() {
             return Err(would_deadlock("quiesce"));
         }
-        inner.settle(true, timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let _alone = match inner.options.run {
+            Run::Threads => None,
+            Run::Application => Some(inner.driver_by(until).ok_or_else(not_at_rest)?),
+        };
+        inner.settle(true, until)
     }
 
     /// Closes all links and ends the threads. The shards end at once; for callbacks it waits up to `timeout`.
@@ -191,7 +201,7 @@ impl Engine {
             }
         }
         // Under the lock, so that a second caller waits for the first: the lanes must not end before the shards.
-        lock(&self.shards).drain(..).for_each(|thread| drop(thread.join()));
+        lock(&self.shard_threads).drain(..).for_each(|thread| drop(thread.join()));
         if inner.options.run == Run::Application || inner.failed.load(Ordering::Acquire) {
             inner.turn_all();
         }
@@ -200,14 +210,15 @@ impl Engine {
             return Ok(Stopped::InCallback);
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let still = || Error::new(Code::Timeout, "callbacks are still running: call stop again");
         if inner.options.run == Run::Application {
-            inner.wait_for_driver();
+            let _alone = inner.driver_by(until).ok_or_else(still)?;
             inner.hand_out_here();
         } else if !inner.delivery.ended(until) {
-            return Err(Error::new(Code::Timeout, "callbacks are still running: call stop again"));
+            return Err(still());
         }
-        lock(&self.lanes).drain(..).for_each(|thread| drop(thread.join()));
-        inner.phase.store(Phase::Stopped as u8, Ordering::Release);
+        lock(&self.lane_threads).drain(..).for_each(|thread| drop(thread.join()));
+        inner.stopped.store(true, Ordering::Release);
         Ok(Stopped::Complete)
     }
 
@@ -224,13 +235,13 @@ impl Engine {
             return Err(would_deadlock("free"));
         }
         let busy = |what| Error::new(Code::Busy, what);
-        if inner.phase.load(Ordering::Acquire) != Phase::Stopped as u8 {
+        if !inner.stopped.load(Ordering::Acquire) {
             let patience = if inner.stopping.load(Ordering::Acquire) { Duration::ZERO } else { PATIENCE / 2 };
             self.stop(Some(patience)).map_err(|_| busy("callbacks are still running: stop the engine first"))?;
         }
+        let _alone = inner.alone(&inner.puller, "wait")?;
         if inner.is_pulled() && inner.options.callbacks.release.is_some() {
             let mut batch = Vec::new();
-            let _alone = inner.alone(&inner.puller, "wait")?;
             while inner.delivery.pull(&mut batch, 1024, Some(Instant::now()), &|_| false) {
                 batch.drain(..).filter(|item: &Item| item.event.kind == EventKind::Closed).for_each(|item| {
                     inner.conclude(&item);
@@ -243,8 +254,17 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let _ = self.retire();
+        if self.inner.is_inside() {
+            // Nothing can be waited for here; the lane that calls ends by itself when the callback returns.
+            let _ = self.stop(Some(Duration::ZERO));
+        } else {
+            let _ = self.retire();
+        }
     }
+}
+
+fn not_at_rest() -> Error {
+    Error::new(Code::Timeout, "a callback, or who pulls, did not come to rest in time")
 }
 
 fn not_driven() -> Error {
@@ -304,6 +324,9 @@ impl Inner {
 
     /// The earliest moment at which a shard has something to do.
     fn next_deadline(&self) -> Option<u64> {
+        if self.options.run == Run::Application && self.delivery.waits() {
+            return Some(self.clock.now_ns());
+        }
         self.shards.iter().map(|shard| shard.planned_ns()).min().filter(|&at_ns| at_ns != u64::MAX)
     }
 
@@ -313,27 +336,30 @@ impl Inner {
             self.drive_here();
             return Ok(());
         }
-        let timeout = || Error::new(Code::Timeout, "a callback, or a shard, did not come to rest in time");
         loop {
             let before = self.posted();
             for shard in &self.shards {
                 let done = shard.barrier();
-                // Disconnection is the answer.
-                let late = until.is_some_and(|until| done.recv_deadline(until).is_err_and(|error| error.is_timeout()));
-                if late {
-                    return Err(timeout());
-                }
-                if until.is_none() {
-                    let _ = done.recv();
-                }
+                self.wait_for(&done, until)?;
             }
             if !self.delivery.rest(self.is_pulled() && !pulls, until) {
-                return Err(timeout());
+                return Err(not_at_rest());
             }
             if self.posted() == before {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits for a barrier, whose disconnection is the answer. A shard that ended meanwhile never answers.
+    fn wait_for(&self, done: &Receiver<()>, until: Option<Instant>) -> Result<(), Error> {
+        while done.recv_timeout(GLANCE).is_err_and(|error| error.is_timeout()) {
+            self.check_running()?;
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Err(not_at_rest());
+            }
+        }
+        Ok(())
     }
 
     fn posted(&self) -> u64 {

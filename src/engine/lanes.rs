@@ -8,7 +8,7 @@ use super::shard::Shard;
 use super::table::beat;
 use super::{Inner, lock};
 use crate::core::State;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,21 +17,31 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The engine inside whose callback this thread is; 0: of none.
-    static INSIDE: Cell<usize> = const { Cell::new(0) };
+    /// The engines inside whose callbacks this thread is, outermost first.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Inner {
     /// Whether the calling thread is inside a callback of this engine.
     pub(super) fn is_inside(&self) -> bool {
-        INSIDE.get() == std::ptr::from_ref(self).addr()
+        INSIDE.with_borrow(|engines| engines.contains(&self.address()))
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn inside<T>(&self, call: impl FnOnce() -> T) -> T {
-        let outer = INSIDE.replace(std::ptr::from_ref(self).addr());
-        let result = call();
-        INSIDE.set(outer);
-        result
+        /// Takes the engine off again, also when the callback panics.
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                INSIDE.with_borrow_mut(Vec::pop);
+            }
+        }
+        INSIDE.with_borrow_mut(|engines| engines.push(self.address()));
+        let _leave = Leave;
+        call()
     }
 
     /// What a shard's thread does. A panic is a bug of ours: the engine fails and says so, the process goes on.
@@ -54,7 +64,10 @@ impl Inner {
 
     pub(super) fn serve_lane(&self, lane: Lane) {
         while let Some(item) = self.delivery.next_or_end(lane, &|event| self.is_alive(event)) {
-            self.hand_out(lane, item);
+            // C callbacks cannot unwind; Rust ones should not. The lane goes on: links are still owed their last event.
+            if catch_unwind(AssertUnwindSafe(|| self.hand_out(lane, item))).is_err() {
+                self.fail();
+            }
             self.delivery.finish(lane);
         }
         self.delivery.thread_ends();
@@ -88,6 +101,13 @@ impl Inner {
         words.has(beat::WANTED) || (words.has(beat::OWED) && !words.has(beat::PAUSED))
     }
 
+    /// Whether it is CLOSED, an event of the engine, or its link is still open: it may have been closed since the event
+    /// left its lane.
+    pub(super) fn is_open(&self, event: &Event) -> bool {
+        event.kind == EventKind::Closed
+            || self.shard_of(event).is_none_or(|(shard, link)| shard.table.find(link.key()).is_some())
+    }
+
     fn shard_of(&self, event: &Event) -> Option<(&Shard, LinkId)> {
         let link = event.link?;
         Some((self.shards.get(link.shard())?, link))
@@ -100,7 +120,7 @@ impl Inner {
             Lane::Events => (&callbacks.on_event, "on_event"),
             Lane::Sends => (&callbacks.on_send, "on_send"),
         };
-        if !self.conclude(&item) {
+        if !self.conclude(&item) || !self.is_open(&item.event) {
             return;
         }
         let Some(callback) = callback else { return };
@@ -138,11 +158,15 @@ impl Inner {
         let now_ns = self.clock.now_ns();
         match event.kind {
             // Not before the callback returned: while it hangs, the application was not told (rule l).
-            EventKind::Send => {
+            // Where a newer notice waits by now, that one will be told of.
+            EventKind::Send if shard.table.find(link.key()).is_some_and(|words| !words.has(beat::QUEUED)) => {
                 let at = self.clock.ceil(now_ns);
                 shard.note(Command::Link(link.key(), Said::HandedOut { at }));
             }
-            EventKind::Closed => shard.table.vacate(link.key(), now_ns),
+            EventKind::Closed => {
+                self.links.fetch_sub(1, Ordering::Relaxed);
+                shard.table.vacate(link.key(), now_ns);
+            }
             _ => {}
         }
     }
@@ -210,8 +234,17 @@ impl Inner {
         }
     }
 
-    /// Waits for whoever drives to come out.
-    pub(super) fn wait_for_driver(&self) {
-        drop(lock(&self.driver));
+    /// The lock of who drives, once it is free; `None`: not by then.
+    pub(super) fn driver_by(&self, until: Option<Instant>) -> Option<std::sync::MutexGuard<'_, ()>> {
+        let Some(until) = until else { return Some(lock(&self.driver)) };
+        loop {
+            if let Ok(driver) = self.alone(&self.driver, "drive") {
+                return Some(driver);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

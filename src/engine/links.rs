@@ -88,6 +88,15 @@ pub struct Info {
     pub bytes_received: u64,
 }
 
+/// While it lives its thread is the only one that takes from the link.
+struct Taking<'a>(Words<'a>);
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.0.clear(beat::TAKING);
+    }
+}
+
 /// An open link as a call finds it.
 struct Found<'a> {
     inner: &'a Inner,
@@ -103,13 +112,19 @@ impl Found<'_> {
     }
 
     fn note(&self, said: Said) {
-        self.shard.note(Command::Link(self.key, said));
+        if self.shard.note(Command::Link(self.key, said)) {
+            self.inner.nudge();
+        }
+    }
+
+    /// Whether it is still the link that was found.
+    fn check_open(&self) -> Result<(), Error> {
+        if self.words.is_open(self.key.generation) { Ok(()) } else { Err(Error::no_link()) }
     }
 
     /// Told at once to a shard that waits for news of the link.
     fn news(&self, said: Said) {
-        self.shard.news(&self.words, self.key, said);
-        if self.words.has(beat::SUSPECT) {
+        if self.shard.news(&self.words, self.key, said) {
             self.inner.nudge();
         }
     }
@@ -164,7 +179,7 @@ impl Engine {
         options.check()?;
         let ordinal = inner.ordinals.fetch_add(1, Ordering::Relaxed);
         let shard = &inner.shards[ordinal as usize % inner.shards.len()];
-        inner.check_room(shard)?;
+        let room = inner.take_room(shard)?;
         let now_ns = inner.clock.now_ns();
         let opened = inner.clock.ceil(now_ns);
         let policy = inner.policies.share(policy);
@@ -192,6 +207,7 @@ impl Engine {
             opened,
         }));
         drop(slots);
+        room.keep();
         inner.nudge();
         Ok(LinkId::new(shard.number, key))
     }
@@ -260,7 +276,8 @@ impl Engine {
         let key = link.key();
         let words = shard.table.find(key).ok_or_else(|| self.inner.why_not())?;
         forward(words.sent, at, || self.inner.now());
-        if words.has(beat::LEAVING) && words.clear(beat::LEAVING) != 0 {
+        // After a fork the queue must not be touched.
+        if words.has(beat::LEAVING) && self.inner.check_fork().is_ok() && words.clear(beat::LEAVING) != 0 {
             shard.note(Command::Link(key, Said::Sent { at }));
         }
         Ok(())
@@ -276,6 +293,7 @@ impl Engine {
         let found = self.inner.find(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         let Some(desk) = found.shard.desks.find(found.key.index) else {
+            found.check_open()?;
             return Err(Error::new(
                 Code::WrongMode,
                 "protocol is \"none\": the application parses for itself and says hbeat_link_received",
@@ -324,18 +342,19 @@ impl Engine {
             return Err(Error::new(Code::Busy, "another thread is taking from this link"));
         }
         let (at, now_ns) = self.inner.deed(now_ns);
+        let _taking = Taking(found.words);
         let desk = found.shard.desks.find(found.key.index);
+        found.check_open()?;
         let mut taken = Taken::default();
         if let Some(desk) = &desk {
             found.take_answers(desk, now_ns, buffer, &mut taken);
         }
         if !taken.more {
-            found.take_beat(desk.as_deref(), sequence, at, now_ns, buffer, &mut taken);
+            found.take_beat(desk.as_deref(), sequence, at, now_ns, buffer, &mut taken)?;
         }
         if taken.length > 0 || taken.own_beat {
             forward(found.words.sent, at, || self.inner.now());
         }
-        found.words.clear(beat::TAKING);
         Ok(taken)
     }
 
@@ -501,10 +520,10 @@ impl Found<'_> {
         now_ns: u64,
         buffer: &mut [u8],
         taken: &mut Taken,
-    ) {
+    ) -> Result<(), Error> {
         let wanted = self.words.beat.load(Ordering::Acquire);
         if wanted & beat::WANTED == 0 {
-            return;
+            return Ok(());
         }
         let (number, advanced) = self.number(wanted & beat::AGAIN != 0, sequence.as_deref().copied());
         let mut length = 0;
@@ -513,13 +532,18 @@ impl Found<'_> {
                 Some(built) => length = built,
                 None => {
                     taken.more = true;
-                    return;
+                    return Ok(());
                 }
             }
         }
         // The shard may have withdrawn it meanwhile; of the two one wins.
         if self.words.clear(beat::WANTED) == 0 {
-            return;
+            return Ok(());
+        }
+        if let Err(closed) = self.check_open() {
+            // The slot may be another link's by now, and the beat its.
+            self.words.set(beat::WANTED);
+            return Err(closed);
         }
         self.words.set(beat::LEAVING);
         self.words.sequence.store(number, Ordering::Relaxed);
@@ -529,6 +553,7 @@ impl Found<'_> {
         if let (Some(sequence), Some(next)) = (sequence, advanced) {
             *sequence = next;
         }
+        Ok(())
     }
 
     /// The number of the beat, and the application's next free one if one of its own is used.
@@ -543,9 +568,10 @@ impl Found<'_> {
 }
 
 impl Inner {
-    fn check_room(&self, shard: &Shard) -> Result<(), Error> {
-        let open: u32 = self.shards.iter().map(|shard| shard.table.open()).sum();
-        if open >= self.options.max_links {
+    /// Room for one more link, given back unless it is kept.
+    fn take_room(&self, shard: &Shard) -> Result<Room<'_>, Error> {
+        let room = Room(self);
+        if self.links.fetch_add(1, Ordering::Relaxed) >= self.options.max_links {
             let sentence = format!(
                 "max_links = {}: as many are open (closed ones count until their last event was handed out)",
                 self.options.max_links
@@ -557,6 +583,21 @@ impl Inner {
                 format!("open_queue = {}: as many opens wait for the engine: try again", self.options.open_queue);
             return Err(Error::new(Code::Again, sentence));
         }
-        Ok(())
+        Ok(room)
+    }
+}
+
+/// Room for a link that is being opened.
+struct Room<'a>(&'a Inner);
+
+impl Room<'_> {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.0.links.fetch_sub(1, Ordering::Relaxed);
     }
 }

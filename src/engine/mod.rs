@@ -39,15 +39,15 @@ use delivery::{Delivery, Lane};
 use rows::Policies;
 use shard::Shard;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 /// A heartbeat engine.
 pub struct Engine {
     inner: Arc<Inner>,
-    shards: Mutex<Vec<JoinHandle<()>>>,
-    lanes: Mutex<Vec<JoinHandle<()>>>,
+    shard_threads: Mutex<Vec<JoinHandle<()>>>,
+    lane_threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What the engine's threads share.
@@ -60,9 +60,12 @@ struct Inner {
     delivery: Delivery,
     policies: Policies,
     ordinals: AtomicU32,
+    /// Links that are open, or closed with their last event still to be handed out.
+    links: AtomicU32,
     stopping: AtomicBool,
     failed: AtomicBool,
-    phase: AtomicU8,
+    /// It has come to rest.
+    stopped: AtomicBool,
     /// [`sys::forks`] as it was in the process that made the engine.
     forks: u32,
     /// Held by who turns the engine from outside.
@@ -111,7 +114,11 @@ impl Engine {
     pub fn new(options: Options) -> Result<Self, Error> {
         options.check()?;
         sys::watch_forks()?;
-        let engine = Self { inner: Arc::new(Inner::new(options)), shards: Mutex::default(), lanes: Mutex::default() };
+        let engine = Self {
+            inner: Arc::new(Inner::new(options)),
+            shard_threads: Mutex::default(),
+            lane_threads: Mutex::default(),
+        };
         engine.start_threads()?;
         Ok(engine)
     }
@@ -126,13 +133,13 @@ impl Engine {
         let mut started = 0;
         for number in 0..inner.shards.len() {
             let serve = move |inner: &Arc<Inner>| inner.serve_shard(number);
-            lock(&self.shards).push(self.thread(&format!("s{number}"), settled.clone(), serve)?);
+            lock(&self.shard_threads).push(self.thread(&format!("s{number}"), settled.clone(), serve)?);
             started += 1;
         }
         for (lane, suffix) in inner.served_lanes() {
             inner.delivery.thread_begins();
             let serve = move |inner: &Arc<Inner>| inner.serve_lane(lane);
-            lock(&self.lanes)
+            lock(&self.lane_threads)
                 .push(self.thread(suffix, settled.clone(), serve).inspect_err(|_| inner.delivery.thread_ends())?);
             started += 1;
         }
@@ -183,8 +190,8 @@ impl Engine {
         };
         Ok(Health {
             phase: inner.phase(),
-            threads: (running(&self.shards) + running(&self.lanes)) as u32,
-            links: inner.shards.iter().map(|shard| shard.table.open()).sum(),
+            threads: (running(&self.shard_threads) + running(&self.lane_threads)) as u32,
+            links: inner.links.load(Ordering::Relaxed),
             turn_age_ms: u32::try_from(behind_ns / 1_000_000).unwrap_or(u32::MAX),
             on_event_ms,
             on_send_ms,
@@ -196,28 +203,29 @@ impl Engine {
 impl Inner {
     fn new(options: Options) -> Self {
         let clock = Clock::new(options.clock);
-        let start = clock.floor(clock.now_ns());
         let seed = RandomState::new().hash_one(sys::monotonic_ns());
         let shards = match options.run {
             Run::Threads => options.threads,
             Run::Application => 1,
         };
-        let links = options.max_links.div_ceil(shards);
+        // Each has slots for all: closes need not be spread as evenly as opens are.
+        let links = options.max_links.min(table::INDEXES);
         Self {
-            clock,
             seed,
             shards: (0..shards)
                 .map(|number| {
                     let shard_seed = seed.rotate_left(number);
-                    Shard::new(number, links, shard_seed, start, options.tick_ms)
+                    Shard::new(number, links, shard_seed, &clock, options.tick_ms)
                 })
                 .collect(),
+            clock,
             delivery: Delivery::new(options.callbacks.on_send.is_some()),
             policies: Policies::default(),
             ordinals: AtomicU32::new(0),
+            links: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            phase: AtomicU8::new(Phase::Running as u8),
+            stopped: AtomicBool::new(false),
             forks: sys::forks(),
             driver: Mutex::new(()),
             puller: Mutex::new(()),
@@ -226,20 +234,19 @@ impl Inner {
     }
 
     fn phase(&self) -> Phase {
-        if self.failed.load(Ordering::Acquire) {
-            return Phase::Failed;
-        }
-        match self.phase.load(Ordering::Acquire) {
-            3 => Phase::Stopped,
-            _ if self.stopping.load(Ordering::Acquire) => Phase::Stopping,
-            _ => Phase::Running,
+        let is = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        match () {
+            () if is(&self.failed) => Phase::Failed,
+            () if is(&self.stopped) => Phase::Stopped,
+            () if is(&self.stopping) => Phase::Stopping,
+            () => Phase::Running,
         }
     }
 
     /// The lanes that callbacks serve, with their threads' names.
     fn served_lanes(&self) -> impl Iterator<Item = (Lane, &'static str)> + use<> {
         let callbacks = &self.options.callbacks;
-        let events = callbacks.on_event.is_some().then_some((Lane::Events, "event"));
+        let events = callbacks.on_event.is_some().then_some((Lane::Events, "evt"));
         let sends = callbacks.on_send.is_some().then_some((Lane::Sends, "send"));
         events.into_iter().chain(sends)
     }

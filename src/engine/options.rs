@@ -163,6 +163,9 @@ impl Options {
         within("open_queue", self.open_queue.into(), 1, u32::MAX.into())?;
         within("nice", self.nice.into(), -20, 19)?;
         check_events(self.events)?;
+        if let TimeSource::Manual(start_ns) = self.clock {
+            within("start_ns", i64::try_from(start_ns).unwrap_or(i64::MAX), 0, 1 << 62)?;
+        }
         let length = self.thread_name.len();
         if !(1..=THREAD_NAME_MAX).contains(&length) || self.thread_name.contains('\0') {
             return Err(invalid(format!(

@@ -21,8 +21,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const TURN: usize = 4096;
 /// A shard that turns this much later than it meant to was stopped, not busy.
 const PAUSE_MS: u64 = 500;
-/// The longest sleep: stamps must stay comparable.
+/// A shard that sleeps is woken after this many commands, so that they do not pile up.
+const MANY: u64 = 1024;
+/// The longest sleep, and the longest step of time: stamps must stay comparable.
 const SLEEP_MS: u32 = 1 << 29;
+const STRIDE_NS: u64 = SLEEP_MS as u64 * 1_000_000;
+/// A link that wants nothing is looked at all the same, so that its stamps stay comparable.
+const REST_MS: u32 = 1 << 30;
 
 /// What other threads see of a shard.
 pub struct Shard {
@@ -51,6 +56,8 @@ pub struct Turns {
     outbox: Vec<Item>,
     barriers: Vec<Sender<()>>,
     pause: Option<Pause>,
+    /// When the clock was last read.
+    read_ns: u64,
     suspended_ns: u64,
     ended: bool,
 }
@@ -67,7 +74,9 @@ pub enum Next {
 }
 
 impl Shard {
-    pub fn new(number: u32, links: u32, seed: u64, start: Stamp, tick_ms: u32) -> Self {
+    pub fn new(number: u32, links: u32, seed: u64, clock: &super::Clock, tick_ms: u32) -> Self {
+        let start_ns = clock.now_ns();
+        let start = clock.floor(start_ns);
         let (commands, inbox) = unbounded();
         let (wake, woken) = bounded(1);
         Self {
@@ -89,6 +98,7 @@ impl Shard {
                 outbox: Vec::new(),
                 barriers: Vec::new(),
                 pause: None,
+                read_ns: start_ns,
                 suspended_ns: sys::suspended_ns(),
                 ended: false,
             }),
@@ -102,10 +112,15 @@ impl Shard {
     }
 
     /// Says something that matters at the next turn, whenever that is.
-    pub fn note(&self, command: Command) {
-        self.posted.fetch_add(1, Ordering::Relaxed);
+    /// `true`: so much was said that it has been woken all the same.
+    pub fn note(&self, command: Command) -> bool {
+        let many = self.posted.fetch_add(1, Ordering::Relaxed) % MANY == MANY - 1;
         // The receiver lives as long as the shard.
         let _ = self.commands.send(command);
+        if many {
+            self.rouse();
+        }
+        many
     }
 
     /// Opens need room; nothing else does.
@@ -126,12 +141,15 @@ impl Shard {
     }
 
     /// Says something about a link; wakes the shard if it waits for news of it.
-    pub fn news(&self, words: &Words<'_>, key: Key, said: Said) {
-        self.note(Command::Link(key, said));
+    /// `true`: it was woken.
+    pub fn news(&self, words: &Words<'_>, key: Key, said: Said) -> bool {
+        let many = self.note(Command::Link(key, said));
         fence(Ordering::SeqCst);
-        if words.has(beat::SUSPECT) {
+        let waits = words.has(beat::SUSPECT);
+        if waits {
             self.rouse();
         }
+        many || waits
     }
 
     /// When the shard means to turn next; `u64::MAX`: when it is told something. Told something already: at once.
@@ -193,12 +211,11 @@ impl Shard {
     }
 
     fn sleep(&self, engine: &Inner, at_ns: Option<u64>) {
-        let at_ns = at_ns.filter(|_| !engine.clock.is_manual());
-        let Some(at_ns) = at_ns else {
+        if engine.clock.is_manual() {
             let _ = self.woken.recv();
             return;
-        };
-        let left_ns = at_ns.saturating_sub(engine.clock.now_ns());
+        }
+        let left_ns = at_ns.map_or(STRIDE_NS, |at_ns| at_ns.saturating_sub(engine.clock.now_ns()).min(STRIDE_NS));
         if left_ns > 0 {
             let _ = self.woken.recv_timeout(std::time::Duration::from_nanos(left_ns));
         }
@@ -212,9 +229,11 @@ impl Shard {
         look: impl FnOnce(&Row, &Words<'_>, Stamp) -> T,
     ) -> Result<T, Error> {
         let mut turns = self.turns();
+        let said = turns.inbox.len();
         turns.take_time(engine);
+        turns.notice_pause(engine, self);
         let now = turns.clock.latest();
-        turns.hear(engine, self);
+        turns.hear(engine, self, said);
         let row = turns.rows.get(key.index).filter(|row| row.key == key);
         let words = self.table.find(key);
         let seen = row.zip(words).map(|(row, words)| look(row, &words, now));
@@ -232,18 +251,28 @@ impl Turns {
     /// the one given here, is rounded down: nothing is ever early.
     fn take_time(&mut self, engine: &Inner) -> Stamp {
         let now_ns = engine.clock.now_ns();
+        // After weeks without a turn in steps over which stamps can be compared.
+        while now_ns.saturating_sub(self.read_ns) > STRIDE_NS {
+            self.read_ns += STRIDE_NS;
+            self.clock.clamp(engine.clock.ceil(self.read_ns));
+            let step = engine.clock.floor(self.read_ns);
+            while self.wheel.advance(step, &mut self.rows, &mut self.due, TURN) {}
+        }
+        self.read_ns = self.read_ns.max(now_ns);
         self.clock.clamp(engine.clock.ceil(now_ns));
         engine.clock.floor(now_ns)
     }
 
     fn turn(&mut self, engine: &Inner, shard: &Shard) -> Next {
+        // Counted before the clock is read: what is heard lies in the past, and is not taken for earlier than it was.
+        let said = self.inbox.len();
         let due_by = self.take_time(engine);
         self.notice_pause(engine, shard);
-        self.hear(engine, shard);
+        self.hear(engine, shard, said);
         let mut due = std::mem::take(&mut self.due);
         let cut = self.wheel.advance(due_by, &mut self.rows, &mut due, TURN);
         for index in due.drain(..) {
-            self.visit(engine, shard, index, Input::Tick);
+            self.visit(engine, shard, index, Some(Input::Tick));
         }
         self.due = due;
         engine.delivery.push(&mut self.outbox);
@@ -262,6 +291,9 @@ impl Turns {
     fn plan(&mut self, engine: &Inner) -> Next {
         let now_ns = engine.clock.now_ns();
         let now = engine.clock.floor(now_ns);
+        if !self.due.is_empty() {
+            return Next::Again;
+        }
         match self.wheel.next_due(&self.rows) {
             Some(due) if !due.is_after(now) => Next::Again,
             Some(due) => Next::At(Some(engine.clock.ns_of(due.earliest(now.plus(SLEEP_MS)), now_ns))),
@@ -287,9 +319,11 @@ impl Turns {
         self.outbox.extend(engine.item(event));
     }
 
-    /// Acts upon all that was said.
-    fn hear(&mut self, engine: &Inner, shard: &Shard) {
-        while let Ok(command) = self.inbox.try_recv() {
+    /// Acts upon the next `count` things that were said.
+    fn hear(&mut self, engine: &Inner, shard: &Shard, count: usize) {
+        // What is said meanwhile waits for the next turn: a busy caller must not hold up the others' deadlines.
+        for _ in 0..count {
+            let Ok(command) = self.inbox.try_recv() else { return };
             match command {
                 Command::Open(opening) => self.open(engine, shard, *opening),
                 Command::Link(key, said) => self.hear_of(engine, shard, key, said),
@@ -322,7 +356,7 @@ impl Turns {
             tally: Tally::default(),
         });
         if opening.start {
-            self.visit(engine, shard, index, Input::Start { at: opening.opened });
+            self.visit(engine, shard, index, Some(Input::Start { at: opening.opened }));
         }
     }
 
@@ -332,7 +366,7 @@ impl Turns {
         };
         let input = match said {
             Said::Close => return self.close(engine, shard, key),
-            Said::Look => Input::Tick,
+            Said::Look => return self.visit(engine, shard, key.index, None),
             Said::Start { at } => return self.start(engine, shard, key.index, at),
             Said::Pause => Input::Pause,
             Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
@@ -352,7 +386,9 @@ impl Turns {
             }
             Said::Desync => Input::Desync,
             Said::Report { cause, detail } => {
-                row.detail = detail;
+                if row.cause.is_none() {
+                    row.detail = detail;
+                }
                 Input::Report(cause)
             }
             Said::Policy(policy) => {
@@ -360,18 +396,19 @@ impl Turns {
                 Input::Policy(*before)
             }
         };
-        self.visit(engine, shard, key.index, input);
+        self.visit(engine, shard, key.index, Some(input));
     }
 
     fn start(&mut self, engine: &Inner, shard: &Shard, index: u32, at: Stamp) {
-        self.visit(engine, shard, index, Input::Start { at });
+        shard.table.words(index).map(|words| words.clear(beat::PAUSED));
+        self.visit(engine, shard, index, Some(Input::Start { at }));
         // Beats of the peer that came before the start are answered now.
         let Some(row) = self.rows.get(index) else { return };
         let owes = row.desk.as_ref().is_some_and(|desk| desk.owes());
         let Some(words) = shard.table.words(index) else { return };
         if owes && row.events & mask(EventKind::Send) != 0 && words.set(beat::QUEUED) == 0 {
             let event = self.event(engine, shard, row, EventKind::Send, None);
-            self.outbox.extend(engine.item(event));
+            self.outbox.push(Item { event, wanted: true });
         }
     }
 
@@ -404,7 +441,7 @@ impl Turns {
     }
 
     /// Steps a link: what its words say, then `input`.
-    fn visit(&mut self, engine: &Inner, shard: &Shard, index: u32, input: Input) {
+    fn visit(&mut self, engine: &Inner, shard: &Shard, index: u32, input: Option<Input>) {
         let Some(words) = shard.table.words(index) else { return };
         let now = self.clock.latest();
         let Some(row) = self.rows.get_mut(index) else { return };
@@ -414,15 +451,15 @@ impl Turns {
             sent: Stamp(words.sent.load(Ordering::Acquire)),
             open_since: row.desk.as_ref().and_then(|desk| desk.open_since()),
         };
-        self.step(engine, shard, &words, index, now, stamps);
-        let deadline = self.step(engine, shard, &words, index, now, input);
-        self.arm(index, deadline);
+        let mut deadline = self.step(engine, shard, &words, index, now, stamps);
+        if let Some(input) = input {
+            deadline = self.step(engine, shard, &words, index, now, input);
+        }
+        self.arm(index, deadline.unwrap_or(now.plus(REST_MS)));
     }
 
-    fn arm(&mut self, index: u32, deadline: Option<Stamp>) {
-        let (Some(deadline), Some(row)) = (deadline, self.rows.get_mut(index)) else {
-            return;
-        };
+    fn arm(&mut self, index: u32, deadline: Stamp) {
+        let Some(row) = self.rows.get_mut(index) else { return };
         // Lazily: a look that is planned earlier finds out by itself that there is time.
         if row.queued.is_none_or(|queued| queued.is_after(deadline)) {
             row.queued = Some(deadline);
@@ -448,12 +485,14 @@ impl Turns {
             pause: self.pause,
         };
         let mut output = row.link.step(&mut row.side, &context, now, input);
+        let partial_frame = output.partial_frame;
         let mut observed = None;
         if output.judge {
             let seen = row.fd.map(observe).unwrap_or_default();
             observed = Some(seen);
             let facts = Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full };
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
+            output.partial_frame |= partial_frame;
         }
         self.follow(engine, shard, words, index, &output, observed, input);
         if let Some(notice) = output.notice {
@@ -523,10 +562,11 @@ impl Turns {
         let now = self.clock.latest();
         let Some(row) = self.rows.get_mut(index) else { return };
         row.state_since = now;
-        row.cause = None;
+        let was_down = row.cause.take().is_some();
         let kind = match change {
             Change::Up => {
-                words.clear(beat::SUSPECT | beat::DOWN);
+                // A report that waits to be heard keeps its bit.
+                words.clear(beat::SUSPECT | if was_down { beat::DOWN } else { 0 });
                 EventKind::Up
             }
             Change::Suspect { .. } => {
@@ -571,7 +611,7 @@ impl Turns {
                     .filter(|rtt_us| i32::try_from(*rtt_us).is_ok())
                     .into_iter()
                     .for_each(|rtt_us| tally.add_rtt(rtt_us));
-                forward(words.received, at, || now);
+                forward(words.received, at.earliest(now), || now);
                 if let Some(row) = self.rows.get(index).filter(|row| row.events & mask(EventKind::Answer) != 0) {
                     let event = Event { sequence, ..self.event(engine, shard, row, EventKind::Answer, None) };
                     self.outbox.push(Item { event, wanted: true });

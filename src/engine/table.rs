@@ -182,7 +182,6 @@ impl LinkId {
 pub struct Table {
     chunks: Box<[OnceCell<Chunk>]>,
     slots: Mutex<Slots>,
-    open: AtomicU32,
 }
 
 /// Which slots are free; the lock also puts opens and the end of opening in one order.
@@ -215,13 +214,7 @@ impl Table {
                 resting: VecDeque::new(),
                 shut: false,
             }),
-            open: AtomicU32::new(0),
         }
-    }
-
-    /// How many links are open, or closed with their last event still to be handed out.
-    pub fn open(&self) -> u32 {
-        self.open.load(Ordering::Relaxed)
     }
 
     /// The words of a slot that has been in use.
@@ -278,7 +271,6 @@ impl Table {
         words.beat.store(bits, Ordering::Relaxed);
         words.sequence.store(0, Ordering::Relaxed);
         words.generation.store(key.generation, Ordering::Release);
-        self.open.fetch_add(1, Ordering::Relaxed);
         Ok(key)
     }
 
@@ -298,7 +290,6 @@ impl Table {
 
     /// Gives a slot back after the last event of its link. A slot whose generations are used up retires.
     pub fn vacate(&self, key: Key, now_ns: u64) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
         if key.generation < FIELD_MASK {
             let next = Key { generation: key.generation + 1, ..key };
             self.slots().resting.push_back(Resting { key: next, since_ns: now_ns });
@@ -351,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_stamp_moves_forward_only() {
-        let day = 86_400_000;
+        let day = 86_400_000_u64;
         let moved = |known: u32, at: u32, now: u32| {
             let word = AtomicU32::new(known);
             forward(&word, Stamp(at), || Stamp(now));
@@ -364,8 +355,9 @@ mod tests {
         assert_eq!(moved(5, u32::MAX - 3, 5), 5);
         assert_eq!(moved(1_500, 1_000, 1_000), 1_500, "a caller's clock may be a little ahead");
         // Nobody moved it for 26, 40 and 51 days.
-        for days in [26, 40, 51] {
-            assert_eq!(moved(7, (days * day) as u32, (days * day) as u32), (days * day) as u32, "{days}");
+        for days in [26_u64, 40, 51] {
+            let at = (days * day) as u32;
+            assert_eq!(moved(7, at, at), at, "{days}");
         }
     }
 
