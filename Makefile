@@ -1,21 +1,56 @@
-# Whoever sets CARGO_TARGET_DIR has the library there.
-CARGO ?= cargo
-PYTHON ?= python3
-LIB_DIR ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/release
-EXAMPLES_DIR ?= $(abspath build/examples)
+# make help says what there is.
 
-MAKE_EXAMPLES = $(MAKE) --no-print-directory -C examples/c HBEAT_LIB_DIR=$(LIB_DIR) BUILD=$(EXAMPLES_DIR)
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: release examples demo
+RELEASE := $(abspath $(CARGO_TARGET_DIR))/release
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+# What may break programs: the major number, and the minor one as long as that is 0; build.rs has the same rule.
+SONAME := libhbeat.so.$(shell echo $(VERSION) | sed -e 's/^\(0\.[0-9]*\)\..*/\1/' -e 's/^\([1-9][0-9]*\)\..*/\1/')
+OLD_GLIBC := x86_64-unknown-linux-gnu
 
-release:
-	$(CARGO) build --release
+all: build
 
-# The four ways to run the engine; each program fails if something else happens than it expects.
-examples: release
-	$(MAKE_EXAMPLES) check
+build: ## the library, into target/release
+	cargo build --release --locked
+	ln -sf libhbeat.so $(RELEASE)/$(SONAME)
 
-# A gateway and ISMGs on the loopback, half a minute; fails if anything differs from what it should be.
-demo: release
-	$(MAKE_EXAMPLES) all
-	$(PYTHON) examples/demo.py --programs $(EXAMPLES_DIR)
+examples: build ## the C programs, into build/examples
+	$(MAKE) -C examples/c HBEAT_LIB_DIR=$(RELEASE) BUILD=$(CURDIR)/build/examples
+
+demo: examples ## real gateways, real sockets, and what happens when one end goes quiet: half a minute
+	python3 examples/demo.py --programs build/examples
+
+test: build ## everything this machine can check; ends with the sums
+	python3 tests/all.py
+
+header: ## makes include/hbeat.h anew, after a change in src/ffi or cbindgen.toml
+	HBEAT_REFRESH=1 cargo test --locked --test header the_header_is_fresh
+
+bench: ## the benchmarks
+	cargo bench --locked --bench '*'
+	[ ! -f benches/peers/Makefile ] || $(MAKE) -C benches/peers bench
+
+install: build ## library, header and pkg-config file, under PREFIX (/usr/local) and DESTDIR
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	install -m 755 $(RELEASE)/libhbeat.so $(DESTDIR)$(LIBDIR)/libhbeat.so.$(VERSION)
+	ln -sf libhbeat.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libhbeat.so
+	install -m 644 $(RELEASE)/libhbeat.a $(DESTDIR)$(LIBDIR)
+	install -m 644 include/hbeat.h $(DESTDIR)$(INCLUDEDIR)
+	sed -e 's|@libdir@|$(LIBDIR)|' -e 's|@includedir@|$(INCLUDEDIR)|' -e 's|@version@|$(VERSION)|' hbeat.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hbeat.pc
+
+glibc217: ## a library for old systems; needs cargo-zigbuild and ziglang
+	cargo zigbuild --release --locked --target $(OLD_GLIBC).2.17
+	tests/glibc.sh $(CARGO_TARGET_DIR)/$(OLD_GLIBC)/release/libhbeat.so 2.17
+
+clean: ## removes what was built
+	cargo clean
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
+
+.PHONY: all build examples demo test header bench install glibc217 clean help

@@ -66,6 +66,17 @@ static int is_deaf(const struct connection *c, uint64_t now)
     return c->deaf_at != 0 && now >= c->deaf_at;
 }
 
+static void log_counters(const struct connection *c)
+{
+    hbeat_info info = {.struct_size = sizeof info};
+
+    if (hbeat_link_info(engine, c->link, &info) == HBEAT_OK)
+        cmpp_log(c->name, "counters sent=%llu answered=%llu late=%llu unmatched=%llu received=%llu",
+                 (unsigned long long)info.beats_sent, (unsigned long long)info.answers_received,
+                 (unsigned long long)info.answers_late, (unsigned long long)info.answers_unmatched,
+                 (unsigned long long)info.beats_received);
+}
+
 /* Runs inside hbeat_engine_drive. */
 static void on_event(void *engine_data, const hbeat_event *event)
 {
@@ -86,6 +97,7 @@ static void on_event(void *engine_data, const hbeat_event *event)
     hbeat_event_text(event, text, sizeof text, NULL);
     cmpp_log("hbeat", "%s", text);
     if (event->type == HBEAT_EVENT_DOWN) {
+        log_counters(c);
         c->ended = 1;
         shutdown(c->fd, SHUT_RDWR);
         hbeat_link_close(engine, event->link);
@@ -116,25 +128,27 @@ static void write_connection(struct connection *c, uint64_t now)
 
     if (c->ended || is_deaf(c, now))
         return;
-    if (c->beat_due && c->out_length == 0) { /* not behind other bytes: it would be stale when it leaves */
-        size_t length = 0;
+    do {
+        if (c->beat_due && c->out_length == 0) { /* not behind other bytes: it would be stale when it leaves */
+            size_t length = 0;
 
-        c->beat_due = hbeat_link_take(engine, c->link, &c->next_sequence, now, space(c), HBEAT_FRAME_MAX, &length)
-                      == HBEAT_INFO_MORE;
-        added(c, length);
-    }
-    while (c->out_length > 0) {
-        n = send(c->fd, c->out, c->out_length, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            if (errno != EAGAIN)
-                ended(c, HBEAT_CAUSE_RESET, (uint32_t)errno);
-            return;
+            c->beat_due = hbeat_link_take(engine, c->link, &c->next_sequence, now, space(c), HBEAT_FRAME_MAX, &length)
+                          == HBEAT_INFO_MORE;
+            added(c, length);
         }
-        memmove(c->out, c->out + n, c->out_length - (size_t)n);
-        c->out_length -= (size_t)n;
-    }
+        while (c->out_length > 0) {
+            n = send(c->fd, c->out, c->out_length, MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0) {
+                if (errno != EAGAIN)
+                    ended(c, HBEAT_CAUSE_RESET, (uint32_t)errno);
+                return;
+            }
+            memmove(c->out, c->out + n, c->out_length - (size_t)n);
+            c->out_length -= (size_t)n;
+        }
+    } while (c->beat_due); /* what had to wait for other bytes */
     if (c->closing) {
         c->ended = 1;
         shutdown(c->fd, SHUT_RDWR);
@@ -186,6 +200,7 @@ static void read_connection(struct connection *c, uint64_t now)
     size_t room;
     uint8_t *at = cmpp_room(&c->reader, &room);
     ssize_t n = recv(c->fd, at, room, MSG_DONTWAIT);
+    hbeat_status fed;
     int found;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -194,8 +209,11 @@ static void read_connection(struct connection *c, uint64_t now)
         ended(c, n == 0 ? HBEAT_CAUSE_CLOSED_BY_PEER : HBEAT_CAUSE_RESET, n == 0 ? 0 : (uint32_t)errno);
         return;
     }
-    if (hbeat_link_feed(engine, c->link, at, (size_t)n, now) == HBEAT_INFO_SEND)
+    fed = hbeat_link_feed(engine, c->link, at, (size_t)n, now);
+    if (fed == HBEAT_INFO_SEND)
         c->beat_due = 1;
+    else if (fed < 0)
+        cmpp_log(c->name, "feed %s: %s", hbeat_status_name(fed), hbeat_last_error());
     cmpp_arrived(&c->reader, (size_t)n);
     while ((found = cmpp_next(&c->reader, &frame)) > 0)
         handle(c, &frame, now);

@@ -324,7 +324,8 @@ impl Inner {
 
     /// The earliest moment at which a shard has something to do.
     fn next_deadline(&self) -> Option<u64> {
-        if self.options.run == Run::Application && self.delivery.waits() {
+        if self.options.run == Run::Application && !self.is_pulled() && self.delivery.waits() {
+            // Callbacks are owed; who pulls is told by the descriptor.
             return Some(self.clock.now_ns());
         }
         self.shards.iter().map(|shard| shard.planned_ns()).min().filter(|&at_ns| at_ns != u64::MAX)
