@@ -74,7 +74,7 @@
  Every call may be made from any thread at any time unless it says otherwise. Callbacks run on threads of hbeat's, or
  inside hbeat_engine_drive and hbeat_engine_advance; on_event and on_send each one at a time, but beside each other.
  A callback must return: a C++ exception, a longjmp or a pthread_exit out of it is forbidden. What unwinds into hbeat
- all the same aborts the process (hbeat.hpp catches exceptions before that). After fork the child gets FORKED from
+ all the same aborts the process. After fork the child gets FORKED from
  every call on the engine; it can make one of its own.
 
  ==== Time ====
@@ -328,7 +328,7 @@ typedef enum hbeat_event_type {
   HBEAT_EVENT_LOCAL_READER_LATE = 8,
   /* A message has been unfinished for partial_ms; its bytes count no longer. */
   HBEAT_EVENT_PARTIAL_FRAME = 9,
-  /* Of the engine: this process did not run for detail ms; all links get a grace. */
+  /* Of the engine: this process did not run when it should have, detail ms long at least; all links get a grace. */
   HBEAT_EVENT_PAUSE = 10,
   /* A notice could not be handed out for a whole timeout: a callback hangs, or nobody pulls. */
   HBEAT_EVENT_APP_NOT_RESPONDING = 11,
@@ -530,7 +530,7 @@ typedef struct hbeat_health {
   uint32_t on_event_ms;
   /* Likewise on_send. */
   uint32_t on_send_ms;
-  /* Links that have something to hand out. */
+  /* Events that wait to be handed out. */
   uint32_t waiting;
 } hbeat_health;
 
@@ -697,7 +697,7 @@ const char *hbeat_last_error(void);
 /*
  ==== Policies ====
 
- Fills *policy with a preset: "normal" (verdict 30 to 39 s after the last sign of life), "fast" (6 to 8.5 s),
+ Fills *policy with a preset: "normal" (verdict 30 to 39 s after the peer's death), "fast" (6 to 8.5 s),
  "passive" (never beats first; after 30 s of silence three tries of 5 s), "cmpp" (C = 180 s, T = 60 s, N = 3).
  policy_size is sizeof(hbeat_policy).
 
@@ -867,7 +867,7 @@ hbeat_status hbeat_engine_free(struct hbeat_engine *engine);
  Threads: any.
  In a callback: no.
  Blocks: at most timeout_ms; HBEAT_FOREVER = no limit.
- Errors: NULL, TIMEOUT, WOULD_DEADLOCK, FAILED, FORKED.
+ Errors: NULL, TIMEOUT, WOULD_DEADLOCK, STOPPED, FAILED, FORKED.
  Since: 0.1.0
  */
 hbeat_status hbeat_engine_quiesce(struct hbeat_engine *engine, uint32_t timeout_ms);
@@ -890,7 +890,7 @@ hbeat_status hbeat_engine_health(const struct hbeat_engine *engine, struct hbeat
  Threads: any.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, FAILED, FORKED; INVALID for capacity 0.
+ Errors: NULL, FORKED; INVALID for capacity 0.
  Since: 0.1.0
  */
 hbeat_status hbeat_engine_links(const struct hbeat_engine *engine,
@@ -922,8 +922,7 @@ hbeat_status hbeat_engine_now(const struct hbeat_engine *engine, uint64_t *now_n
  Threads: any, one at a time.
  In a callback: yes; a wait holds up that callback's lane.
  Blocks: at most timeout_ms.
- Errors: NULL, SIZE, FAILED, FORKED; INVALID for capacity 0; BUSY: another thread is in wait or drive; WRONG_MODE
- with on_event set.
+ Errors: NULL, SIZE, FORKED; INVALID for capacity 0; BUSY: another thread is in wait; WRONG_MODE with on_event set.
  Since: 0.1.0
  */
 hbeat_status hbeat_engine_wait(struct hbeat_engine *engine,
@@ -934,13 +933,15 @@ hbeat_status hbeat_engine_wait(struct hbeat_engine *engine,
                                uint32_t *count);
 
 /*
- A descriptor that is readable while events wait to be pulled, for epoll and its like. Level-triggered; never read,
- write or close it: hbeat_engine_wait with timeout_ms 0 quiets it. It lives as long as the engine.
+ A descriptor that is readable while events wait to be pulled, until HBEAT_INFO_END was handed out, and with
+ HBEAT_RUN_APPLICATION also when another thread said something that hbeat_engine_drive is to act upon; for epoll and
+ its like. Level-triggered: hbeat_engine_wait, or hbeat_engine_drive, quiets it; never read, write or close it. It
+ lives as long as the engine.
 
  Threads: any.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, SYSTEM, FORKED; WRONG_MODE with on_event set.
+ Errors: NULL, SYSTEM, FORKED; WRONG_MODE with on_event set and HBEAT_RUN_THREADS.
  Since: 0.1.0
  */
 hbeat_status hbeat_engine_fd(struct hbeat_engine *engine, int32_t *fd);
@@ -948,17 +949,19 @@ hbeat_status hbeat_engine_fd(struct hbeat_engine *engine, int32_t *fd);
 /*
  ==== Turning the engine oneself ====
 
- HBEAT_RUN_APPLICATION: does all that is due at now_ns (0 = hbeat reads the clock). Callbacks run inside; without
- them HBEAT_INFO_MORE says that events wait to be pulled. In a loop: wait until hbeat_engine_next_deadline, take
+ HBEAT_RUN_APPLICATION: does all that is due now. now_ns moves a manual clock; with HBEAT_CLOCK_SYSTEM hbeat reads
+ the clock itself. Callbacks run inside; without them HBEAT_INFO_MORE says that events wait to be pulled. In a loop: wait until hbeat_engine_next_deadline, take
  now, read what is ready and report it, then drive: what has arrived must be known before it is judged.
 
  Threads: any, one at a time.
  In a callback: no.
  Blocks: no, apart from the callbacks.
- Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; WRONG_MODE with HBEAT_RUN_THREADS.
+ Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; INVALID for a now_ns more than ten years ahead;
+ WRONG_MODE with HBEAT_RUN_THREADS.
  Since: 0.1.0
  */
-hbeat_status hbeat_engine_drive(struct hbeat_engine *engine, uint64_t now_ns);
+hbeat_status hbeat_engine_drive(struct hbeat_engine *engine,
+                                uint64_t now_ns);
 
 /*
  When hbeat_engine_drive wants to be called next, on the clock of hbeat_now_ns; UINT64_MAX: nothing is due. Calls on
@@ -967,7 +970,7 @@ hbeat_status hbeat_engine_drive(struct hbeat_engine *engine, uint64_t now_ns);
  Threads: any.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, STOPPED, FAILED, FORKED; WRONG_MODE with HBEAT_RUN_THREADS and HBEAT_CLOCK_SYSTEM.
+ Errors: NULL, STOPPED, FAILED, FORKED; WRONG_MODE with HBEAT_RUN_THREADS.
  Since: 0.1.0
  */
 hbeat_status hbeat_engine_next_deadline(struct hbeat_engine *engine, uint64_t *deadline_ns);
@@ -980,7 +983,8 @@ hbeat_status hbeat_engine_next_deadline(struct hbeat_engine *engine, uint64_t *d
  Threads: any, one at a time.
  In a callback: no.
  Blocks: until shards and callbacks are at rest.
- Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; WRONG_MODE without HBEAT_CLOCK_MANUAL.
+ Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; INVALID for a now_ns more than ten years ahead;
+ TIMEOUT: a callback did not return for 10 s; WRONG_MODE without HBEAT_CLOCK_MANUAL.
  Since: 0.1.0
  */
 hbeat_status hbeat_engine_advance(struct hbeat_engine *engine, uint64_t now_ns);
@@ -1101,7 +1105,7 @@ hbeat_status hbeat_link_close(struct hbeat_engine *engine, hbeat_link link);
  Threads: any.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, NO_LINK. In a forked child it does nothing and says OK.
+ Errors: NULL, NO_LINK, STOPPED. In a forked child it does nothing and says OK.
  Since: 0.1.0
  */
 hbeat_status hbeat_link_received(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
@@ -1113,7 +1117,7 @@ hbeat_status hbeat_link_received(struct hbeat_engine *engine, hbeat_link link, u
  Threads: any.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, NO_LINK. In a forked child it does nothing and says OK.
+ Errors: NULL, NO_LINK, STOPPED. In a forked child it does nothing and says OK.
  Since: 0.1.0
  */
 hbeat_status hbeat_link_sent(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
@@ -1227,7 +1231,7 @@ hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link,
  Threads: any.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, SIZE, NO_LINK, FORKED.
+ Errors: NULL, SIZE, NO_LINK, STOPPED, FAILED, FORKED.
  Since: 0.1.0
  */
 hbeat_status hbeat_link_info(const struct hbeat_engine *engine, hbeat_link link, struct hbeat_info *info);

@@ -141,7 +141,7 @@ pub struct hbeat_health {
     pub on_event_ms: u32,
     /// Likewise on_send.
     pub on_send_ms: u32,
-    /// Links that have something to hand out.
+    /// Events that wait to be handed out.
     pub waiting: u32,
 }
 
@@ -339,7 +339,7 @@ pub unsafe extern "C" fn hbeat_engine_free(engine: *mut hbeat_engine) -> hbeat_s
 /// Threads: any.
 /// In a callback: no.
 /// Blocks: at most timeout_ms; HBEAT_FOREVER = no limit.
-/// Errors: NULL, TIMEOUT, WOULD_DEADLOCK, FAILED, FORKED.
+/// Errors: NULL, TIMEOUT, WOULD_DEADLOCK, STOPPED, FAILED, FORKED.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_quiesce(engine: *mut hbeat_engine, timeout_ms: u32) -> hbeat_status {
@@ -385,7 +385,7 @@ pub unsafe extern "C" fn hbeat_engine_health(engine: *const hbeat_engine, health
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, FAILED, FORKED; INVALID for capacity 0.
+/// Errors: NULL, FORKED; INVALID for capacity 0.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_links(
@@ -439,8 +439,7 @@ pub unsafe extern "C" fn hbeat_engine_now(engine: *const hbeat_engine, now_ns: *
 /// Threads: any, one at a time.
 /// In a callback: yes; a wait holds up that callback's lane.
 /// Blocks: at most timeout_ms.
-/// Errors: NULL, SIZE, FAILED, FORKED; INVALID for capacity 0; BUSY: another thread is in wait or drive; WRONG_MODE
-/// with on_event set.
+/// Errors: NULL, SIZE, FORKED; INVALID for capacity 0; BUSY: another thread is in wait; WRONG_MODE with on_event set.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_wait(
@@ -475,13 +474,15 @@ pub unsafe extern "C" fn hbeat_engine_wait(
     })
 }
 
-/// A descriptor that is readable while events wait to be pulled, for epoll and its like. Level-triggered; never read,
-/// write or close it: hbeat_engine_wait with timeout_ms 0 quiets it. It lives as long as the engine.
+/// A descriptor that is readable while events wait to be pulled, until HBEAT_INFO_END was handed out, and with
+/// HBEAT_RUN_APPLICATION also when another thread said something that hbeat_engine_drive is to act upon; for epoll and
+/// its like. Level-triggered: hbeat_engine_wait, or hbeat_engine_drive, quiets it; never read, write or close it. It
+/// lives as long as the engine.
 ///
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, SYSTEM, FORKED; WRONG_MODE with on_event set.
+/// Errors: NULL, SYSTEM, FORKED; WRONG_MODE with on_event set and HBEAT_RUN_THREADS.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_fd(engine: *mut hbeat_engine, fd: *mut i32) -> hbeat_status {
@@ -497,14 +498,15 @@ pub unsafe extern "C" fn hbeat_engine_fd(engine: *mut hbeat_engine, fd: *mut i32
 
 /// ==== Turning the engine oneself ====
 ///
-/// HBEAT_RUN_APPLICATION: does all that is due at now_ns (0 = hbeat reads the clock). Callbacks run inside; without
-/// them HBEAT_INFO_MORE says that events wait to be pulled. In a loop: wait until hbeat_engine_next_deadline, take
+/// HBEAT_RUN_APPLICATION: does all that is due now. now_ns moves a manual clock; with HBEAT_CLOCK_SYSTEM hbeat reads
+/// the clock itself. Callbacks run inside; without them HBEAT_INFO_MORE says that events wait to be pulled. In a loop: wait until hbeat_engine_next_deadline, take
 /// now, read what is ready and report it, then drive: what has arrived must be known before it is judged.
 ///
 /// Threads: any, one at a time.
 /// In a callback: no.
 /// Blocks: no, apart from the callbacks.
-/// Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; WRONG_MODE with HBEAT_RUN_THREADS.
+/// Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; INVALID for a now_ns more than ten years ahead;
+/// WRONG_MODE with HBEAT_RUN_THREADS.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_drive(engine: *mut hbeat_engine, now_ns: u64) -> hbeat_status {
@@ -520,7 +522,7 @@ pub unsafe extern "C" fn hbeat_engine_drive(engine: *mut hbeat_engine, now_ns: u
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, STOPPED, FAILED, FORKED; WRONG_MODE with HBEAT_RUN_THREADS and HBEAT_CLOCK_SYSTEM.
+/// Errors: NULL, STOPPED, FAILED, FORKED; WRONG_MODE with HBEAT_RUN_THREADS.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_next_deadline(engine: *mut hbeat_engine, deadline_ns: *mut u64) -> hbeat_status {
@@ -542,7 +544,8 @@ pub unsafe extern "C" fn hbeat_engine_next_deadline(engine: *mut hbeat_engine, d
 /// Threads: any, one at a time.
 /// In a callback: no.
 /// Blocks: until shards and callbacks are at rest.
-/// Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; WRONG_MODE without HBEAT_CLOCK_MANUAL.
+/// Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; INVALID for a now_ns more than ten years ahead;
+/// TIMEOUT: a callback did not return for 10 s; WRONG_MODE without HBEAT_CLOCK_MANUAL.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_advance(engine: *mut hbeat_engine, now_ns: u64) -> hbeat_status {

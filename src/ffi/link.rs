@@ -310,7 +310,7 @@ pub unsafe extern "C" fn hbeat_link_close(engine: *mut hbeat_engine, link: hbeat
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, NO_LINK. In a forked child it does nothing and says OK.
+/// Errors: NULL, NO_LINK, STOPPED. In a forked child it does nothing and says OK.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_received(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
@@ -327,7 +327,7 @@ pub unsafe extern "C" fn hbeat_link_received(engine: *mut hbeat_engine, link: hb
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, NO_LINK. In a forked child it does nothing and says OK.
+/// Errors: NULL, NO_LINK, STOPPED. In a forked child it does nothing and says OK.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_sent(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
@@ -517,7 +517,7 @@ pub unsafe extern "C" fn hbeat_link_set_policy(
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, SIZE, NO_LINK, FORKED.
+/// Errors: NULL, SIZE, NO_LINK, STOPPED, FAILED, FORKED.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_info(

@@ -168,7 +168,7 @@ unsafe fn fill(place: *mut hbeat_policy, size: usize, make: impl FnOnce() -> Res
 
 /// ==== Policies ====
 ///
-/// Fills *policy with a preset: "normal" (verdict 30 to 39 s after the last sign of life), "fast" (6 to 8.5 s),
+/// Fills *policy with a preset: "normal" (verdict 30 to 39 s after the peer's death), "fast" (6 to 8.5 s),
 /// "passive" (never beats first; after 30 s of silence three tries of 5 s), "cmpp" (C = 180 s, T = 60 s, N = 3).
 /// policy_size is sizeof(hbeat_policy).
 ///
