@@ -532,6 +532,8 @@ typedef struct hbeat_health {
   uint32_t on_send_ms;
   /* Events that wait to be handed out. */
   uint32_t waiting;
+  /* Times so far that callers gave and that could not be right: more than six days back. 0 is as it should be. */
+  uint32_t doubtful_times;
 } hbeat_health;
 
 /*

@@ -35,7 +35,7 @@ SUITES = [
     Suite("C suite", [PYTHON, "tests/c/run.py", str(RELEASE), "build/c"], ["gcc", "readelf"]),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "pkg-config"]),
-    Suite("live peers", [PYTHON, "tests/live/run.py"], ["tests/live/run.py"]),
+    Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     Suite("demo", ["make", "demo"], ["examples/demo.py", "cc"]),
 ]
 # Tools without which single tests of `cargo test` have nothing to ask: they say so, and pass.

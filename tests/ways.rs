@@ -14,8 +14,8 @@
 //! - Each table runs on a link of the application's own protocol, whose answers and beats it reports, and once on a
 //!   CMPP link, where they are fed as bytes.
 //! - Tables with `desync` or `open_message` run on the latter only. Bytes of an unfinished message prove life
-//!   there, which those tables do not mean (unless they say `received`): they run with `proof=answer`, and where
-//!   nothing is ever asked for, the stamp is put back before the engine is turned.
+//!   there, which those tables do not mean (unless they say `received`): they run with `proof=answer`; where
+//!   nothing is ever asked for, the message is opened together with the link.
 //! - With two lanes nothing is promised about the order of a SEND and another event of the same millisecond.
 
 #[path = "ways/run.rs"]
@@ -60,9 +60,6 @@ fn skipped(table: &Scenario, way: &Way) -> Option<&'static str> {
             (By::Drive, true) => Some("hang: callbacks run inside drive, which hangs with them"),
             _ => Some("hang: advance waits for callbacks and pullers, the clock stands still with them"),
         };
-    }
-    if table.has_mute_message() && !table.asks_for_answers() && way.turned == By::Threads {
-        return Some("open_message: a thread sees at once that its bytes prove life, which the table does not mean");
     }
     None
 }

@@ -37,6 +37,10 @@ impl Clock {
         Self { origin_ns, manual_ns, seen_ns: AtomicU64::new(origin_ns), ahead_ns, doubted: AtomicU64::new(0) }
     }
 
+    pub fn doubted(&self) -> u64 {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
     pub fn is_manual(&self) -> bool {
         self.manual_ns.is_some()
     }
@@ -142,7 +146,7 @@ mod tests {
             for ahead in [now + 1, now + 999 * MS, now + PAST_NS, u64::MAX - 1, u64::MAX, 1 << 63] {
                 assert_eq!(clock.callers_ns(ahead), now, "{ahead}");
             }
-            assert_eq!(clock.doubted.load(Ordering::Relaxed), 0);
+            assert_eq!(clock.doubted(), 0);
         }
     }
 
@@ -151,11 +155,11 @@ mod tests {
         let now = 3 * PAST_NS;
         let clock = Clock::new(TimeSource::Manual(now));
         assert_eq!(clock.callers_ns(now - PAST_NS), now - PAST_NS);
-        assert_eq!(clock.doubted.load(Ordering::Relaxed), 0);
+        assert_eq!(clock.doubted(), 0);
         for absurd in [1, now - PAST_NS - 1, now - 2 * PAST_NS] {
             assert_eq!(clock.callers_ns(absurd), now - PAST_NS);
         }
-        assert_eq!(clock.doubted.load(Ordering::Relaxed), 3);
+        assert_eq!(clock.doubted(), 3);
     }
 
     #[test]

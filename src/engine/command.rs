@@ -1,7 +1,6 @@
 //! What application threads tell a shard, in one order.
 
 use super::desk::Desk;
-use super::event::EventKind;
 use super::options::{LinkData, LinkOptions};
 use super::table::Key;
 use crate::core::{Cause, Policy, Stamp};
@@ -80,9 +79,4 @@ pub enum Said {
         detail: u32,
     },
     Policy(Arc<Policy>),
-}
-
-/// An event names its link by id; a shard by key.
-pub fn mask(kind: EventKind) -> u32 {
-    1 << kind as u32
 }

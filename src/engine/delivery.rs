@@ -5,6 +5,7 @@
 //! out of date, and counts for both. SEND waits once because the link's word says so. DOWN and CLOSED are never merged. CLOSED is held back while the other lane is inside a callback of that link.
 
 use super::event::{Event, EventKind, LinkId};
+use super::lock;
 use crate::net::Signal;
 use once_cell::sync::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -140,7 +141,7 @@ impl Delivery {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn lane_of(&self, kind: EventKind) -> Lane {

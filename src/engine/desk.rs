@@ -1,11 +1,12 @@
 //! What application threads keep of a link whose protocol hbeat speaks: the reader of its stream, the answers it
 //! owes. The shard never waits for any of it.
 
+use super::lock;
 use crate::core::{Policy, Stamp};
 use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// How many answers a link may owe; the oldest is dropped for the next one.
 pub const OWED_MAX: usize = 8;
@@ -203,10 +204,6 @@ impl Desk {
     pub fn ring(&self) -> MutexGuard<'_, VecDeque<Owed>> {
         lock(&self.owed)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The desks of a shard's links, found by index. Plain links have none and cost nothing here.

@@ -41,6 +41,12 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Its bit in a mask of events.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// All of them.
     pub const ALL: [Self; 12] = [
         Self::Send,

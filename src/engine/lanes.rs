@@ -1,6 +1,6 @@
 //! Handing events out: the threads of the lanes, and what happens around each callback.
 
-use super::command::{Command, Said, mask};
+use super::command::{Command, Said};
 use super::delivery::{Item, Lane};
 use super::event::{Event, EventKind, LinkId};
 use super::options::{Level, LinkData, OnPanic};
@@ -214,7 +214,7 @@ impl Inner {
 
     /// An event of the engine as the lanes take it, if anybody wants it.
     pub(super) fn item(&self, event: Event) -> Option<Item> {
-        let wanted = self.options.events & mask(event.kind) != 0;
+        let wanted = self.options.events & event.kind.bit() != 0;
         (wanted || self.logs()).then_some(Item { event, wanted })
     }
 

@@ -104,6 +104,8 @@ pub struct Health {
     pub on_send_ms: u32,
     /// Events that wait to be handed out.
     pub waiting: u32,
+    /// Callers' times so far that could not be right.
+    pub doubtful_times: u32,
 }
 
 impl Engine {
@@ -196,6 +198,7 @@ impl Engine {
             on_event_ms,
             on_send_ms,
             waiting,
+            doubtful_times: u32::try_from(inner.clock.doubted()).unwrap_or(u32::MAX),
         })
     }
 }
@@ -286,6 +289,7 @@ impl Inner {
     }
 }
 
+/// A panic leaves the engine failed as a whole; what it left behind a lock is still good enough to come to rest.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,11 +1,12 @@
 //! What only a shard's turn touches of its links.
 
 use super::desk::Desk;
+use super::lock;
 use super::options::LinkData;
 use super::table::Key;
 use crate::core::Queued;
 use crate::core::{Cause, Link, Policy, Side, Stamp};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// One open link.
 pub struct Row {
@@ -68,7 +69,7 @@ pub struct Policies(Mutex<Vec<Arc<Policy>>>);
 
 impl Policies {
     pub fn share(&self, policy: &Policy) -> Arc<Policy> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         if let Some(same) = kept.iter().rev().find(|kept| ***kept == *policy) {
             return Arc::clone(same);
         }

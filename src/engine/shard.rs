@@ -1,12 +1,15 @@
 //! One shard: its links, their wheel, and the turn that moves them. All judgement happens here, on one thread at a
 //! time; no code of the application ever runs under its lock.
 
+mod turn;
+
 use super::Inner;
-use super::command::{Command, Opening, Said, mask};
+use super::command::{Command, Opening, Said};
 use super::delivery::Item;
 use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
+use super::lock;
 use super::rows::{Row, Rows, Tally};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
@@ -15,7 +18,8 @@ use crate::core::{Answered, Cause, Change, Clock, Context, Facts, Input, Link, O
 use crate::net::{Observed, observe};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+use turn::Turn;
 
 /// Links that one turn looks at before it hands over what it found and lets others at its lock.
 const TURN: usize = 4096;
@@ -175,13 +179,13 @@ impl Shard {
     }
 
     pub fn turns(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.turns)
     }
 
     /// One turn at the engine's present time.
     pub fn turn(&self, engine: &Inner) -> Next {
         let mut turns = self.turns();
-        let next = turns.turn(engine, self);
+        let next = Turn { engine, shard: self, turns: &mut turns }.turn();
         self.plan(engine, next);
         if next != Next::Again {
             // Who waits for rest may look at the plan.
@@ -229,431 +233,19 @@ impl Shard {
         look: impl FnOnce(&Row, &Words<'_>, Stamp) -> T,
     ) -> Result<T, Error> {
         let mut turns = self.turns();
-        let said = turns.inbox.len();
-        turns.take_time(engine);
-        turns.notice_pause(engine, self);
+        let mut turn = Turn { engine, shard: self, turns: &mut turns };
+        turn.catch_up();
+        let next = turn.plan();
         let now = turns.clock.latest();
-        turns.hear(engine, self, said);
         let row = turns.rows.get(key.index).filter(|row| row.key == key);
         let words = self.table.find(key);
         let seen = row.zip(words).map(|(row, words)| look(row, &words, now));
         engine.delivery.push(&mut turns.outbox);
-        self.plan(engine, turns.plan(engine));
+        self.plan(engine, next);
         drop(turns);
         // What was heard may be due before the shard meant to turn.
         self.rouse();
         seen.ok_or_else(Error::no_link)
-    }
-}
-
-impl Turns {
-    /// Reads the clock. The time of what happens is rounded up, as all stamps are; the time for which deadlines are due,
-    /// the one given here, is rounded down: nothing is ever early.
-    fn take_time(&mut self, engine: &Inner) -> Stamp {
-        let now_ns = engine.clock.now_ns();
-        // After weeks without a turn in steps over which stamps can be compared.
-        while now_ns.saturating_sub(self.read_ns) > STRIDE_NS {
-            self.read_ns += STRIDE_NS;
-            self.clock.clamp(engine.clock.ceil(self.read_ns));
-            let step = engine.clock.floor(self.read_ns);
-            while self.wheel.advance(step, &mut self.rows, &mut self.due, TURN) {}
-        }
-        self.read_ns = self.read_ns.max(now_ns);
-        self.clock.clamp(engine.clock.ceil(now_ns));
-        engine.clock.floor(now_ns)
-    }
-
-    fn turn(&mut self, engine: &Inner, shard: &Shard) -> Next {
-        // Counted before the clock is read: what is heard lies in the past, and is not taken for earlier than it was.
-        let said = self.inbox.len();
-        let due_by = self.take_time(engine);
-        self.notice_pause(engine, shard);
-        self.hear(engine, shard, said);
-        let mut due = std::mem::take(&mut self.due);
-        let cut = self.wheel.advance(due_by, &mut self.rows, &mut due, TURN);
-        for index in due.drain(..) {
-            self.visit(engine, shard, index, Some(Input::Tick));
-        }
-        self.due = due;
-        engine.delivery.push(&mut self.outbox);
-        // Pairs with the fence in `news`: either the flag raised above is seen there, or the command is seen here.
-        fence(Ordering::SeqCst);
-        if cut || !self.inbox.is_empty() {
-            return Next::Again;
-        }
-        if self.ended {
-            return Next::Ended;
-        }
-        self.plan(engine)
-    }
-
-    /// When something is due next.
-    fn plan(&mut self, engine: &Inner) -> Next {
-        let now_ns = engine.clock.now_ns();
-        let now = engine.clock.floor(now_ns);
-        if !self.due.is_empty() {
-            return Next::Again;
-        }
-        match self.wheel.next_due(&self.rows) {
-            Some(due) if !due.is_after(now) => Next::Again,
-            Some(due) => Next::At(Some(engine.clock.ns_of(due.earliest(now.plus(SLEEP_MS)), now_ns))),
-            None => Next::At(None),
-        }
-    }
-
-    /// Rule k: a turn much later than planned, or a suspend, is our own absence, not the peers'.
-    fn notice_pause(&mut self, engine: &Inner, shard: &Shard) {
-        let now_ns = engine.clock.now_ns();
-        let late_ms = shard.behind_ns(now_ns) / 1_000_000;
-        let suspended_ns = if engine.clock.is_manual() { 0 } else { sys::suspended_ns() };
-        let asleep_ms = suspended_ns.saturating_sub(self.suspended_ns) / 1_000_000;
-        self.suspended_ns = suspended_ns;
-        let length_ms = late_ms.max(asleep_ms);
-        if length_ms <= PAUSE_MS {
-            return;
-        }
-        let length_ms = u32::try_from(length_ms).unwrap_or(u32::MAX);
-        let epoch = self.pause.map_or(0, |pause| pause.epoch.wrapping_add(1));
-        self.pause = Some(Pause { epoch, ended: self.clock.latest(), length_ms });
-        let event = Event { detail: length_ms, ..engine.event(EventKind::Pause, now_ns) };
-        self.outbox.extend(engine.item(event));
-    }
-
-    /// Acts upon the next `count` things that were said.
-    fn hear(&mut self, engine: &Inner, shard: &Shard, count: usize) {
-        // What is said meanwhile waits for the next turn: a busy caller must not hold up the others' deadlines.
-        for _ in 0..count {
-            let Ok(command) = self.inbox.try_recv() else { return };
-            match command {
-                Command::Open(opening) => self.open(engine, shard, *opening),
-                Command::Link(key, said) => self.hear_of(engine, shard, key, said),
-                Command::Barrier(answer) => self.barriers.push(answer),
-                Command::Stop => self.stop(engine, shard),
-            }
-        }
-    }
-
-    fn open(&mut self, engine: &Inner, shard: &Shard, opening: Opening) {
-        shard.opening.fetch_sub(1, Ordering::Relaxed);
-        let index = opening.key.index;
-        let now = self.clock.latest();
-        self.rows.insert(Row {
-            key: opening.key,
-            link: Link::new(opening.opened),
-            side: None,
-            queued: None,
-            policy: opening.policy,
-            ordinal: opening.ordinal,
-            events: opening.events,
-            data: opening.data,
-            name: opening.name,
-            fd: opening.fd,
-            desk: opening.desk,
-            opened: opening.opened,
-            state_since: now,
-            cause: None,
-            detail: 0,
-            tally: Tally::default(),
-        });
-        if opening.start {
-            self.visit(engine, shard, index, Some(Input::Start { at: opening.opened }));
-        }
-    }
-
-    fn hear_of(&mut self, engine: &Inner, shard: &Shard, key: Key, said: Said) {
-        let Some(row) = self.rows.get_mut(key.index).filter(|row| row.key == key) else {
-            return;
-        };
-        let input = match said {
-            Said::Close => return self.close(engine, shard, key),
-            Said::Look => return self.visit(engine, shard, key.index, None),
-            Said::Start { at } => return self.start(engine, shard, key.index, at),
-            Said::Pause => Input::Pause,
-            Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
-            Said::BeatReceived { sequence, at } => {
-                self.beat_received(engine, shard, key.index, sequence);
-                Input::BeatReceived { at }
-            }
-            Said::HandedOut { at } => Input::HandedOut { at },
-            Said::Taken { sequence, at, at_us } => {
-                row.tally.beats_sent = row.tally.beats_sent.wrapping_add(1);
-                Input::Taken { sequence, at, at_us }
-            }
-            Said::Sent { at } => Input::Sent { at },
-            Said::Unsent { at, counted } => {
-                row.tally.beats_sent = row.tally.beats_sent.wrapping_sub(u32::from(counted));
-                Input::Unsent { at }
-            }
-            Said::Desync => Input::Desync,
-            Said::Report { cause, detail } => {
-                if row.cause.is_none() {
-                    row.detail = detail;
-                }
-                Input::Report(cause)
-            }
-            Said::Policy(policy) => {
-                let before = std::mem::replace(&mut row.policy, policy);
-                Input::Policy(*before)
-            }
-        };
-        self.visit(engine, shard, key.index, Some(input));
-    }
-
-    fn start(&mut self, engine: &Inner, shard: &Shard, index: u32, at: Stamp) {
-        shard.table.words(index).map(|words| words.clear(beat::PAUSED));
-        self.visit(engine, shard, index, Some(Input::Start { at }));
-        // Beats of the peer that came before the start are answered now.
-        let Some(row) = self.rows.get(index) else { return };
-        let owes = row.desk.as_ref().is_some_and(|desk| desk.owes());
-        let Some(words) = shard.table.words(index) else { return };
-        if owes && row.events & mask(EventKind::Send) != 0 && words.set(beat::QUEUED) == 0 {
-            let event = self.event(engine, shard, row, EventKind::Send, None);
-            self.outbox.push(Item { event, wanted: true });
-        }
-    }
-
-    fn beat_received(&mut self, engine: &Inner, shard: &Shard, index: u32, sequence: u32) {
-        let Some(row) = self.rows.get_mut(index) else { return };
-        if row.desk.is_none() {
-            row.tally.beats_received = row.tally.beats_received.wrapping_add(1);
-        }
-        if let Some(row) = self.rows.get(index).filter(|row| row.events & mask(EventKind::BeatReceived) != 0) {
-            let event = Event { sequence, ..self.event(engine, shard, row, EventKind::BeatReceived, None) };
-            self.outbox.push(Item { event, wanted: true });
-        }
-    }
-
-    fn close(&mut self, engine: &Inner, shard: &Shard, key: Key) {
-        let Some(row) = self.rows.remove(key) else { return };
-        shard.desks.remove(key.index);
-        let event = self.event(engine, shard, &row, EventKind::Closed, None);
-        self.outbox.push(Item { event, wanted: row.events & mask(EventKind::Closed) != 0 });
-    }
-
-    fn stop(&mut self, engine: &Inner, shard: &Shard) {
-        for key in self.rows.keys() {
-            if let Some(words) = shard.table.words(key.index) {
-                words.close(key.generation);
-            }
-            self.close(engine, shard, key);
-        }
-        self.ended = true;
-    }
-
-    /// Steps a link: what its words say, then `input`.
-    fn visit(&mut self, engine: &Inner, shard: &Shard, index: u32, input: Option<Input>) {
-        let Some(words) = shard.table.words(index) else { return };
-        let now = self.clock.latest();
-        let Some(row) = self.rows.get_mut(index) else { return };
-        words.keep_comparable(&mut row.opened, now);
-        let stamps = Input::Stamps {
-            received: Stamp(words.received.load(Ordering::Acquire)),
-            sent: Stamp(words.sent.load(Ordering::Acquire)),
-            open_since: row.desk.as_ref().and_then(|desk| desk.open_since()),
-        };
-        let mut deadline = self.step(engine, shard, &words, index, now, stamps);
-        if let Some(input) = input {
-            deadline = self.step(engine, shard, &words, index, now, input);
-        }
-        self.arm(index, deadline.unwrap_or(now.plus(REST_MS)));
-    }
-
-    fn arm(&mut self, index: u32, deadline: Stamp) {
-        let Some(row) = self.rows.get_mut(index) else { return };
-        // Lazily: a look that is planned earlier finds out by itself that there is time.
-        if row.queued.is_none_or(|queued| queued.is_after(deadline)) {
-            row.queued = Some(deadline);
-            self.wheel.insert(index, deadline);
-        }
-    }
-
-    fn step(
-        &mut self,
-        engine: &Inner,
-        shard: &Shard,
-        words: &Words<'_>,
-        index: u32,
-        now: Stamp,
-        input: Input,
-    ) -> Option<Stamp> {
-        let row = self.rows.get_mut(index)?;
-        let context = Context {
-            policy: &row.policy,
-            seed: engine.seed,
-            ordinal: row.ordinal,
-            tick_ms: engine.options.tick_ms,
-            pause: self.pause,
-        };
-        let mut output = row.link.step(&mut row.side, &context, now, input);
-        let partial_frame = output.partial_frame;
-        let mut observed = None;
-        if output.judge {
-            let seen = row.fd.map(observe).unwrap_or_default();
-            observed = Some(seen);
-            let facts = Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full };
-            output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
-            output.partial_frame |= partial_frame;
-        }
-        self.follow(engine, shard, words, index, &output, observed, input);
-        if let Some(notice) = output.notice {
-            let row = self.rows.get(index)?;
-            if row.events & mask(EventKind::Send) == 0 {
-                // Nobody wants to be told: the application asks by itself.
-                return self.step(engine, shard, words, index, now, Input::HandedOut { at: now });
-            }
-            if words.set(beat::QUEUED) == 0 {
-                let tries = u32::from(notice.attempt);
-                let event = Event { tries, ..self.event(engine, shard, row, EventKind::Send, None) };
-                self.outbox.push(Item { event, wanted: true });
-            }
-        }
-        output.deadline
-    }
-
-    /// Makes true what a step came to.
-    #[allow(clippy::too_many_arguments, reason = "one call, in step, which has all of it at hand")]
-    fn follow(
-        &mut self,
-        engine: &Inner,
-        shard: &Shard,
-        words: &Words<'_>,
-        index: u32,
-        output: &Output,
-        observed: Option<Observed>,
-        input: Input,
-    ) {
-        if output.withdraw {
-            words.clear(beat::WANTED | beat::AGAIN);
-        }
-        if let Some(notice) = output.notice {
-            if let Some(sequence) = notice.sequence {
-                words.sequence.store(sequence, Ordering::Relaxed);
-            }
-            words.clear(beat::AGAIN);
-            words.set(beat::WANTED | if notice.sequence.is_some() { beat::AGAIN } else { 0 });
-        }
-        if let Some(answered) = output.answered {
-            self.answered(engine, shard, words, index, answered, input);
-        }
-        if output.local_reader_late {
-            self.tell(engine, shard, index, EventKind::LocalReaderLate, observed);
-        }
-        if output.partial_frame {
-            self.tell(engine, shard, index, EventKind::PartialFrame, observed);
-            self.rows.get(index).and_then(|row| row.desk.as_ref()).into_iter().for_each(|desk| desk.unwatch());
-        }
-        if output.app_not_responding {
-            self.tell(engine, shard, index, EventKind::AppNotResponding, observed);
-        }
-        if let Some(change) = output.change {
-            self.changed(engine, shard, words, index, change, observed);
-        }
-    }
-
-    fn changed(
-        &mut self,
-        engine: &Inner,
-        shard: &Shard,
-        words: &Words<'_>,
-        index: u32,
-        change: Change,
-        observed: Option<Observed>,
-    ) {
-        let now = self.clock.latest();
-        let Some(row) = self.rows.get_mut(index) else { return };
-        row.state_since = now;
-        let was_down = row.cause.take().is_some();
-        let kind = match change {
-            Change::Up => {
-                // A report that waits to be heard keeps its bit.
-                words.clear(beat::SUSPECT | if was_down { beat::DOWN } else { 0 });
-                EventKind::Up
-            }
-            Change::Suspect { .. } => {
-                row.tally.misses = row.tally.misses.wrapping_add(1);
-                words.set(beat::SUSPECT);
-                EventKind::Suspect
-            }
-            Change::Down(cause) => {
-                let missed = matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::PartialFrame);
-                row.tally.misses = row.tally.misses.wrapping_add(u32::from(missed));
-                row.cause = Some(cause);
-                words.set(beat::DOWN);
-                words.clear(beat::SUSPECT | beat::WANTED | beat::AGAIN);
-                EventKind::Down
-            }
-        };
-        self.tell(engine, shard, index, kind, observed);
-    }
-
-    fn answered(
-        &mut self,
-        engine: &Inner,
-        shard: &Shard,
-        words: &Words<'_>,
-        index: u32,
-        answered: Answered,
-        input: Input,
-    ) {
-        let now = self.clock.latest();
-        let Some(row) = self.rows.get_mut(index) else { return };
-        let tally = &mut row.tally;
-        let Input::Answer { sequence, at, .. } = input else {
-            return;
-        };
-        match answered {
-            Answered::Late => tally.answers_late = tally.answers_late.wrapping_add(1),
-            Answered::Unmatched => tally.answers_unmatched = tally.answers_unmatched.wrapping_add(1),
-            Answered::Matched { rtt_us } => {
-                tally.answers_received = tally.answers_received.wrapping_add(1);
-                // An answer that claims to be older than its beat has no round-trip time.
-                rtt_us
-                    .filter(|rtt_us| i32::try_from(*rtt_us).is_ok())
-                    .into_iter()
-                    .for_each(|rtt_us| tally.add_rtt(rtt_us));
-                forward(words.received, at.earliest(now), || now);
-                if let Some(row) = self.rows.get(index).filter(|row| row.events & mask(EventKind::Answer) != 0) {
-                    let event = Event { sequence, ..self.event(engine, shard, row, EventKind::Answer, None) };
-                    self.outbox.push(Item { event, wanted: true });
-                }
-            }
-        }
-    }
-
-    fn tell(&mut self, engine: &Inner, shard: &Shard, index: u32, kind: EventKind, observed: Option<Observed>) {
-        let Some(row) = self.rows.get(index) else { return };
-        let wanted = row.events & mask(kind) != 0;
-        if wanted || engine.logs() {
-            let event = self.event(engine, shard, row, kind, observed);
-            self.outbox.push(Item { event, wanted });
-        }
-    }
-
-    fn event(&self, engine: &Inner, shard: &Shard, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
-        let now = self.clock.latest();
-        let evidence = row.link.evidence();
-        let ages = shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
-        let observed = observed.unwrap_or_else(|| match kind {
-            EventKind::Suspect | EventKind::Down => row.fd.map(observe).unwrap_or_default(),
-            _ => Observed::default(),
-        });
-        Event {
-            link: Some(LinkId::new(shard.number, row.key)),
-            data: row.data,
-            state: evidence.state,
-            cause: row.cause,
-            tries: u32::from(evidence.misses),
-            tries_max: row.policy.tries,
-            sequence: evidence.sequence.unwrap_or_default(),
-            detail: row.detail,
-            rtt_us: row.tally.rtt_us(),
-            last_received_ms: ages.and_then(|ages| ages.received_ms),
-            last_sent_ms: ages.and_then(|ages| ages.sent_ms),
-            unread_bytes: observed.unread_bytes,
-            send_queue_bytes: observed.send_queue_bytes,
-            name: row.name.clone(),
-            ..engine.event(kind, engine.clock.ns_of(now, engine.clock.now_ns()))
-        }
     }
 }
 

@@ -5,11 +5,12 @@
 
 use super::error::{Code, Error};
 use super::event::LinkId;
+use super::lock;
 use crate::core::Stamp;
 use once_cell::sync::OnceCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 const CHUNK_BITS: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_BITS;
@@ -254,7 +255,7 @@ impl Table {
     }
 
     pub fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 
     /// Takes a slot for a new link, stamps it, and makes its id valid.

@@ -143,6 +143,8 @@ pub struct hbeat_health {
     pub on_send_ms: u32,
     /// Events that wait to be handed out.
     pub waiting: u32,
+    /// Times so far that callers gave and that could not be right: more than six days back. 0 is as it should be.
+    pub doubtful_times: u32,
 }
 
 plain!(hbeat_health {
@@ -154,7 +156,8 @@ plain!(hbeat_health {
     on_event_ms,
     on_send_ms,
     waiting,
-} until waiting);
+    doubtful_times,
+} until doubtful_times);
 
 /// The engine behind the caller's pointer.
 ///
@@ -372,6 +375,7 @@ pub unsafe extern "C" fn hbeat_engine_health(engine: *const hbeat_engine, health
             on_event_ms: found.on_event_ms,
             on_send_ms: found.on_send_ms,
             waiting: found.waiting,
+            doubtful_times: found.doubtful_times,
         };
         // SAFETY: the struct has `size` bytes, by the rules at the head of the header.
         unsafe { write(found, health.cast(), size) };

@@ -406,10 +406,6 @@ impl<'a> App<'a> {
         let submit = message(SUBMIT, 9, 8);
         let (half, rest) = submit.split_at(15);
         self.feed(&[if ends { rest } else { &[] }, if begin { half } else { &[] }].concat());
-        if self.table.has_mute_message() && !self.table.asks_for_answers() {
-            // Before anyone turns the engine.
-            self.engine().received(self.link(), self.ns(self.table.opened)).unwrap();
-        }
     }
 
     fn feed(&self, bytes: &[u8]) {

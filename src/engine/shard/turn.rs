@@ -1,0 +1,393 @@
+//! A turn: what was said is heard, what is due is stepped, what comes of it is handed to delivery.
+
+use super::*;
+
+/// One turn: the shard, what the turn works on, and the engine around it.
+pub(super) struct Turn<'a> {
+    pub engine: &'a Inner,
+    pub shard: &'a Shard,
+    pub turns: &'a mut Turns,
+}
+
+impl Turn<'_> {
+    /// Acts upon what was said; gives the time by which deadlines are due.
+    pub fn catch_up(&mut self) -> Stamp {
+        // Counted before the clock is read: what is heard lies in the past, and is not taken for earlier than it was.
+        let said = self.turns.inbox.len();
+        let due_by = self.take_time();
+        self.notice_pause();
+        self.hear(said);
+        due_by
+    }
+
+    /// Reads the clock. The time of what happens is rounded up, as all stamps are; the time for which deadlines are due,
+    /// the one given here, is rounded down: nothing is ever early.
+    fn take_time(&mut self) -> Stamp {
+        let now_ns = self.engine.clock.now_ns();
+        // After weeks without a turn in steps over which stamps can be compared.
+        while now_ns.saturating_sub(self.turns.read_ns) > STRIDE_NS {
+            self.turns.read_ns += STRIDE_NS;
+            self.turns.clock.clamp(self.engine.clock.ceil(self.turns.read_ns));
+            let step = self.engine.clock.floor(self.turns.read_ns);
+            while self.turns.wheel.advance(step, &mut self.turns.rows, &mut self.turns.due, TURN) {}
+        }
+        self.turns.read_ns = self.turns.read_ns.max(now_ns);
+        self.turns.clock.clamp(self.engine.clock.ceil(now_ns));
+        self.engine.clock.floor(now_ns)
+    }
+
+    pub fn turn(&mut self) -> Next {
+        let due_by = self.catch_up();
+        let mut due = std::mem::take(&mut self.turns.due);
+        let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
+        for index in due.drain(..) {
+            self.visit(index, Some(Input::Tick));
+        }
+        self.turns.due = due;
+        self.engine.delivery.push(&mut self.turns.outbox);
+        // Pairs with the fence in `news`: either the flag raised above is seen there, or the command is seen here.
+        fence(Ordering::SeqCst);
+        if cut || !self.turns.inbox.is_empty() {
+            return Next::Again;
+        }
+        if self.turns.ended {
+            return Next::Ended;
+        }
+        self.plan()
+    }
+
+    /// When something is due next.
+    pub fn plan(&mut self) -> Next {
+        let now_ns = self.engine.clock.now_ns();
+        let now = self.engine.clock.floor(now_ns);
+        if !self.turns.due.is_empty() {
+            return Next::Again;
+        }
+        match self.turns.wheel.next_due(&self.turns.rows) {
+            Some(due) if !due.is_after(now) => Next::Again,
+            Some(due) => Next::At(Some(self.engine.clock.ns_of(due.earliest(now.plus(SLEEP_MS)), now_ns))),
+            None => Next::At(None),
+        }
+    }
+
+    /// Rule k: a turn much later than planned, or a suspend, is our own absence, not the peers'.
+    fn notice_pause(&mut self) {
+        let now_ns = self.engine.clock.now_ns();
+        let late_ms = self.shard.behind_ns(now_ns) / 1_000_000;
+        let suspended_ns = if self.engine.clock.is_manual() { 0 } else { sys::suspended_ns() };
+        let asleep_ms = suspended_ns.saturating_sub(self.turns.suspended_ns) / 1_000_000;
+        self.turns.suspended_ns = suspended_ns;
+        let length_ms = late_ms.max(asleep_ms);
+        if length_ms <= PAUSE_MS {
+            return;
+        }
+        let length_ms = u32::try_from(length_ms).unwrap_or(u32::MAX);
+        let epoch = self.turns.pause.map_or(0, |pause| pause.epoch.wrapping_add(1));
+        self.turns.pause = Some(Pause { epoch, ended: self.turns.clock.latest(), length_ms });
+        let event = Event { detail: length_ms, ..self.engine.event(EventKind::Pause, now_ns) };
+        self.turns.outbox.extend(self.engine.item(event));
+    }
+
+    /// Acts upon the next `count` things that were said.
+    fn hear(&mut self, count: usize) {
+        // What is said meanwhile waits for the next turn: a busy caller must not hold up the others' deadlines.
+        for _ in 0..count {
+            let Ok(command) = self.turns.inbox.try_recv() else { return };
+            match command {
+                Command::Open(opening) => self.open(*opening),
+                Command::Link(key, said) => self.hear_of(key, said),
+                Command::Barrier(answer) => self.turns.barriers.push(answer),
+                Command::Stop => self.stop(),
+            }
+        }
+    }
+
+    fn open(&mut self, opening: Opening) {
+        self.shard.opening.fetch_sub(1, Ordering::Relaxed);
+        let index = opening.key.index;
+        let now = self.turns.clock.latest();
+        self.turns.rows.insert(Row {
+            key: opening.key,
+            link: Link::new(opening.opened),
+            side: None,
+            queued: None,
+            policy: opening.policy,
+            ordinal: opening.ordinal,
+            events: opening.events,
+            data: opening.data,
+            name: opening.name,
+            fd: opening.fd,
+            desk: opening.desk,
+            opened: opening.opened,
+            state_since: now,
+            cause: None,
+            detail: 0,
+            tally: Tally::default(),
+        });
+        if opening.start {
+            self.visit(index, Some(Input::Start { at: opening.opened }));
+        }
+    }
+
+    fn hear_of(&mut self, key: Key, said: Said) {
+        let Some(row) = self.turns.rows.get_mut(key.index).filter(|row| row.key == key) else {
+            return;
+        };
+        let input = match said {
+            Said::Close => return self.close(key),
+            Said::Look => return self.visit(key.index, None),
+            Said::Start { at } => return self.start(key.index, at),
+            Said::Pause => Input::Pause,
+            Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
+            Said::BeatReceived { sequence, at } => {
+                self.beat_received(key.index, sequence);
+                Input::BeatReceived { at }
+            }
+            Said::HandedOut { at } => Input::HandedOut { at },
+            Said::Taken { sequence, at, at_us } => {
+                row.tally.beats_sent = row.tally.beats_sent.wrapping_add(1);
+                Input::Taken { sequence, at, at_us }
+            }
+            Said::Sent { at } => Input::Sent { at },
+            Said::Unsent { at, counted } => {
+                row.tally.beats_sent = row.tally.beats_sent.wrapping_sub(u32::from(counted));
+                Input::Unsent { at }
+            }
+            Said::Desync => Input::Desync,
+            Said::Report { cause, detail } => {
+                if row.cause.is_none() {
+                    row.detail = detail;
+                }
+                Input::Report(cause)
+            }
+            Said::Policy(policy) => {
+                let before = std::mem::replace(&mut row.policy, policy);
+                Input::Policy(*before)
+            }
+        };
+        self.visit(key.index, Some(input));
+    }
+
+    fn start(&mut self, index: u32, at: Stamp) {
+        self.shard.table.words(index).map(|words| words.clear(beat::PAUSED));
+        self.visit(index, Some(Input::Start { at }));
+        // Beats of the peer that came before the start are answered now.
+        let Some(row) = self.turns.rows.get(index) else { return };
+        let owes = row.desk.as_ref().is_some_and(|desk| desk.owes());
+        let Some(words) = self.shard.table.words(index) else { return };
+        if owes && row.events & EventKind::Send.bit() != 0 && words.set(beat::QUEUED) == 0 {
+            let event = self.event(row, EventKind::Send, None);
+            self.turns.outbox.push(Item { event, wanted: true });
+        }
+    }
+
+    fn beat_received(&mut self, index: u32, sequence: u32) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        if row.desk.is_none() {
+            row.tally.beats_received = row.tally.beats_received.wrapping_add(1);
+        }
+        if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::BeatReceived.bit() != 0) {
+            let event = Event { sequence, ..self.event(row, EventKind::BeatReceived, None) };
+            self.turns.outbox.push(Item { event, wanted: true });
+        }
+    }
+
+    fn close(&mut self, key: Key) {
+        let Some(row) = self.turns.rows.remove(key) else { return };
+        self.shard.desks.remove(key.index);
+        let event = self.event(&row, EventKind::Closed, None);
+        self.turns.outbox.push(Item { event, wanted: row.events & EventKind::Closed.bit() != 0 });
+    }
+
+    fn stop(&mut self) {
+        for key in self.turns.rows.keys() {
+            if let Some(words) = self.shard.table.words(key.index) {
+                words.close(key.generation);
+            }
+            self.close(key);
+        }
+        self.turns.ended = true;
+    }
+
+    /// Steps a link: what its words say, then `input`.
+    fn visit(&mut self, index: u32, input: Option<Input>) {
+        let Some(words) = self.shard.table.words(index) else { return };
+        let now = self.turns.clock.latest();
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        words.keep_comparable(&mut row.opened, now);
+        let stamps = Input::Stamps {
+            received: Stamp(words.received.load(Ordering::Acquire)),
+            sent: Stamp(words.sent.load(Ordering::Acquire)),
+            open_since: row.desk.as_ref().and_then(|desk| desk.open_since()),
+        };
+        let mut deadline = self.step(&words, index, now, stamps);
+        if let Some(input) = input {
+            deadline = self.step(&words, index, now, input);
+        }
+        self.arm(index, deadline.unwrap_or(now.plus(REST_MS)));
+    }
+
+    fn arm(&mut self, index: u32, deadline: Stamp) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        // Lazily: a look that is planned earlier finds out by itself that there is time.
+        if row.queued.is_none_or(|queued| queued.is_after(deadline)) {
+            row.queued = Some(deadline);
+            self.turns.wheel.insert(index, deadline);
+        }
+    }
+
+    fn step(&mut self, words: &Words<'_>, index: u32, now: Stamp, input: Input) -> Option<Stamp> {
+        let row = self.turns.rows.get_mut(index)?;
+        let context = Context {
+            policy: &row.policy,
+            seed: self.engine.seed,
+            ordinal: row.ordinal,
+            tick_ms: self.engine.options.tick_ms,
+            pause: self.turns.pause,
+        };
+        let mut output = row.link.step(&mut row.side, &context, now, input);
+        let partial_frame = output.partial_frame;
+        let mut observed = None;
+        if output.judge {
+            let seen = row.fd.map(observe).unwrap_or_default();
+            observed = Some(seen);
+            let facts = Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full };
+            output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
+            output.partial_frame |= partial_frame;
+        }
+        self.follow(words, index, &output, observed, input);
+        if let Some(notice) = output.notice {
+            let row = self.turns.rows.get(index)?;
+            if row.events & EventKind::Send.bit() == 0 {
+                // Nobody wants to be told: the application asks by itself.
+                return self.step(words, index, now, Input::HandedOut { at: now });
+            }
+            if words.set(beat::QUEUED) == 0 {
+                let tries = u32::from(notice.attempt);
+                let event = Event { tries, ..self.event(row, EventKind::Send, None) };
+                self.turns.outbox.push(Item { event, wanted: true });
+            }
+        }
+        output.deadline
+    }
+
+    /// Makes true what a step came to.
+    fn follow(&mut self, words: &Words<'_>, index: u32, output: &Output, observed: Option<Observed>, input: Input) {
+        if output.withdraw {
+            words.clear(beat::WANTED | beat::AGAIN);
+        }
+        if let Some(notice) = output.notice {
+            if let Some(sequence) = notice.sequence {
+                words.sequence.store(sequence, Ordering::Relaxed);
+            }
+            words.clear(beat::AGAIN);
+            words.set(beat::WANTED | if notice.sequence.is_some() { beat::AGAIN } else { 0 });
+        }
+        if let Some(answered) = output.answered {
+            self.answered(words, index, answered, input);
+        }
+        if output.local_reader_late {
+            self.tell(index, EventKind::LocalReaderLate, observed);
+        }
+        if output.partial_frame {
+            self.tell(index, EventKind::PartialFrame, observed);
+            self.turns.rows.get(index).and_then(|row| row.desk.as_ref()).into_iter().for_each(|desk| desk.unwatch());
+        }
+        if output.app_not_responding {
+            self.tell(index, EventKind::AppNotResponding, observed);
+        }
+        if let Some(change) = output.change {
+            self.changed(words, index, change, observed);
+        }
+    }
+
+    fn changed(&mut self, words: &Words<'_>, index: u32, change: Change, observed: Option<Observed>) {
+        let now = self.turns.clock.latest();
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        row.state_since = now;
+        let was_down = row.cause.take().is_some();
+        let kind = match change {
+            Change::Up => {
+                // A report that waits to be heard keeps its bit.
+                words.clear(beat::SUSPECT | if was_down { beat::DOWN } else { 0 });
+                EventKind::Up
+            }
+            Change::Suspect { .. } => {
+                row.tally.misses = row.tally.misses.wrapping_add(1);
+                words.set(beat::SUSPECT);
+                EventKind::Suspect
+            }
+            Change::Down(cause) => {
+                let missed = matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::PartialFrame);
+                row.tally.misses = row.tally.misses.wrapping_add(u32::from(missed));
+                row.cause = Some(cause);
+                words.set(beat::DOWN);
+                words.clear(beat::SUSPECT | beat::WANTED | beat::AGAIN);
+                EventKind::Down
+            }
+        };
+        self.tell(index, kind, observed);
+    }
+
+    fn answered(&mut self, words: &Words<'_>, index: u32, answered: Answered, input: Input) {
+        let now = self.turns.clock.latest();
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let tally = &mut row.tally;
+        let Input::Answer { sequence, at, .. } = input else {
+            return;
+        };
+        match answered {
+            Answered::Late => tally.answers_late = tally.answers_late.wrapping_add(1),
+            Answered::Unmatched => tally.answers_unmatched = tally.answers_unmatched.wrapping_add(1),
+            Answered::Matched { rtt_us } => {
+                tally.answers_received = tally.answers_received.wrapping_add(1);
+                // An answer that claims to be older than its beat has no round-trip time.
+                rtt_us
+                    .filter(|rtt_us| i32::try_from(*rtt_us).is_ok())
+                    .into_iter()
+                    .for_each(|rtt_us| tally.add_rtt(rtt_us));
+                forward(words.received, at.earliest(now), || now);
+                if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::Answer.bit() != 0) {
+                    let event = Event { sequence, ..self.event(row, EventKind::Answer, None) };
+                    self.turns.outbox.push(Item { event, wanted: true });
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, index: u32, kind: EventKind, observed: Option<Observed>) {
+        let Some(row) = self.turns.rows.get(index) else { return };
+        let wanted = row.events & kind.bit() != 0;
+        if wanted || self.engine.logs() {
+            let event = self.event(row, kind, observed);
+            self.turns.outbox.push(Item { event, wanted });
+        }
+    }
+
+    fn event(&self, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
+        let now = self.turns.clock.latest();
+        let evidence = row.link.evidence();
+        let ages = self.shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
+        let observed = observed.unwrap_or_else(|| match kind {
+            EventKind::Suspect | EventKind::Down => row.fd.map(observe).unwrap_or_default(),
+            _ => Observed::default(),
+        });
+        Event {
+            link: Some(LinkId::new(self.shard.number, row.key)),
+            data: row.data,
+            state: evidence.state,
+            cause: row.cause,
+            tries: u32::from(evidence.misses),
+            tries_max: row.policy.tries,
+            sequence: evidence.sequence.unwrap_or_default(),
+            detail: row.detail,
+            rtt_us: row.tally.rtt_us(),
+            last_received_ms: ages.and_then(|ages| ages.received_ms),
+            last_sent_ms: ages.and_then(|ages| ages.sent_ms),
+            unread_bytes: observed.unread_bytes,
+            send_queue_bytes: observed.send_queue_bytes,
+            name: row.name.clone(),
+            ..self.engine.event(kind, self.engine.clock.ns_of(now, self.engine.clock.now_ns()))
+        }
+    }
+}
