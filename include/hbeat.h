@@ -328,7 +328,10 @@ typedef enum hbeat_event_type {
   HBEAT_EVENT_LOCAL_READER_LATE = 8,
   /* A message has been unfinished for partial_ms; its bytes count no longer. */
   HBEAT_EVENT_PARTIAL_FRAME = 9,
-  /* Of the engine: this process did not run when it should have, detail ms long at least; all links get a grace. */
+  /*
+   Of the engine: this process did not run when it should have, detail ms long at least. A link whose T is less than
+   twice as long as that gets a grace of one T.
+   */
   HBEAT_EVENT_PAUSE = 10,
   /* A notice could not be handed out for a whole timeout: a callback hangs, or nobody pulls. */
   HBEAT_EVENT_APP_NOT_RESPONDING = 11,

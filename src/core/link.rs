@@ -21,8 +21,9 @@ use side::{Late, Partial};
 
 /// The furthest that a deadline lies ahead: stamps must stay comparable.
 const HORIZON_MS: u32 = 1 << 30;
-/// A shorter absence of our own needs no grace, however short the timeout (rule k).
-const PAUSE_MS: u32 = 500;
+/// Who turns this many milliseconds later than he meant to was stopped, not busy; a shorter absence needs no grace,
+/// however short the timeout (rule k).
+pub const PAUSE_MS: u32 = 500;
 /// The longest wait before a beat that could not be written is noticed again (rule l).
 const AGAIN_MS: u32 = 1_000;
 

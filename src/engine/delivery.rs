@@ -154,16 +154,21 @@ impl Delivery {
             return;
         }
         let mut state = self.lock();
+        let mut filled = [false; 2];
         for item in items.drain(..) {
             let lane = self.lane_of(item.event.kind);
+            filled[lane as usize] = true;
             state.queues[lane as usize].push(item);
         }
-        self.wake(&mut state);
+        self.wake(&mut state, filled);
     }
 
-    fn wake(&self, state: &mut State) {
+    /// Wakes who serves the lanes that have something new.
+    fn wake(&self, state: &mut State, lanes: [bool; 2]) {
         self.show(state);
-        self.filled.iter().for_each(Condvar::notify_one);
+        for (filled, _) in self.filled.iter().zip(lanes).filter(|(_, news)| *news) {
+            filled.notify_one();
+        }
     }
 
     /// The next item of a lane, if `alive` still lets it be handed out. The lane is inside its link until [`finish`](Self::finish).
@@ -216,7 +221,7 @@ impl Delivery {
         if lane == Lane::Sends && !state.held.is_empty() {
             let held = std::mem::take(&mut state.held);
             held.into_iter().for_each(|item| state.queues[Lane::Events as usize].push(item));
-            self.wake(&mut state);
+            self.wake(&mut state, [true, false]);
         }
     }
 
@@ -288,7 +293,7 @@ impl Delivery {
         state.over = true;
         // From here on there is nothing to drive.
         state.nudged = false;
-        self.wake(&mut state);
+        self.wake(&mut state, [true, true]);
     }
 
     /// Waits until the lanes' threads have ended; `false`: not by then.

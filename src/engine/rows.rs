@@ -4,8 +4,7 @@ use super::desk::Desk;
 use super::lock;
 use super::options::LinkData;
 use super::table::Key;
-use crate::core::Queued;
-use crate::core::{Cause, Link, Policy, Side, Stamp};
+use crate::core::{Cause, Link, Policy, Queued, Side, Stamp};
 use std::sync::{Arc, Mutex};
 
 /// One open link.

@@ -13,8 +13,7 @@ use super::lock;
 use super::rows::{Row, Rows, Tally};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
-
-use crate::core::{Answered, Cause, Change, Clock, Context, Facts, Input, Link, Output, Pause, Stamp, Wheel};
+use crate::core::{Answered, Cause, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, Wheel};
 use crate::net::{Observed, observe};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -23,8 +22,6 @@ use turn::Turn;
 
 /// Links that one turn looks at before it hands over what it found and lets others at its lock.
 const TURN: usize = 4096;
-/// A shard that turns this much later than it meant to was stopped, not busy.
-const PAUSE_MS: u64 = 500;
 /// A shard that sleeps is woken after this many commands, so that they do not pile up.
 const MANY: u64 = 1024;
 /// The longest sleep, and the longest step of time: stamps must stay comparable.

@@ -78,7 +78,7 @@ impl Turn<'_> {
         let asleep_ms = suspended_ns.saturating_sub(self.turns.suspended_ns) / 1_000_000;
         self.turns.suspended_ns = suspended_ns;
         let length_ms = late_ms.max(asleep_ms);
-        if length_ms <= PAUSE_MS {
+        if length_ms <= u64::from(PAUSE_MS) {
             return;
         }
         let length_ms = u32::try_from(length_ms).unwrap_or(u32::MAX);
