@@ -171,6 +171,12 @@ impl Engine {
             .map_err(|error| Error::new(Code::System, format!("a thread could not be started: {error}")))
     }
 
+    /// What a caller of the engine does who caught a panic in it: the engine fails as a whole. Event ENGINE_FAILED, or
+    /// the end of the process, as [`OnPanic`] says.
+    pub fn fail(&self) {
+        self.inner.fail();
+    }
+
     /// The engine's clock.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
@@ -263,6 +269,10 @@ impl Inner {
         self.options.callbacks.on_log.is_some()
     }
 
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     fn check_fork(&self) -> Result<(), Error> {
         if self.forks == sys::forks() {
             return Ok(());
@@ -276,7 +286,7 @@ impl Inner {
     /// What every call but received, sent and the watchdog's checks.
     fn check_running(&self) -> Result<(), Error> {
         self.check_fork()?;
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             return Err(Error::new(
                 Code::Failed,
                 "the engine failed: a bug in hbeat was caught; stop it and make a new one",

@@ -37,6 +37,9 @@ impl Turn<'_> {
     }
 
     pub fn turn(&mut self) -> Next {
+        if self.engine.has_failed() {
+            return self.wind_up();
+        }
         let due_by = self.catch_up();
         let mut due = std::mem::take(&mut self.turns.due);
         let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
@@ -54,6 +57,22 @@ impl Turn<'_> {
             return Next::Ended;
         }
         self.plan()
+    }
+
+    /// A turn of an engine that failed: links are only closed, none is stepped or judged, so that what the engine failed
+    /// by does not stand in its way. Each panic here takes its command or its row with it: it comes to an end.
+    fn wind_up(&mut self) -> Next {
+        while let Ok(command) = self.turns.inbox.try_recv() {
+            match command {
+                Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
+                Command::Link(key, Said::Close) => self.close(key),
+                Command::Link(..) => {}
+                Command::Barrier(answer) => self.turns.barriers.push(answer),
+                Command::Stop => self.stop(),
+            }
+        }
+        self.engine.delivery.push(&mut self.turns.outbox);
+        if self.turns.ended { Next::Ended } else { Next::At(None) }
     }
 
     /// When something is due next.
