@@ -1,6 +1,7 @@
 //! What application threads keep of a link whose protocol hbeat speaks: the reader of its stream, the answers it
 //! owes. The shard never waits for any of it.
 
+use super::fault::{self, Point};
 use super::lock;
 use crate::core::{Policy, Stamp};
 use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader};
@@ -106,6 +107,7 @@ impl Desk {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(Busy),
         };
+        fault::point(Point::Feed);
         let policy = self.policy();
         let was_open = feed.reader.is_open();
         let mut portion = Portion::default();

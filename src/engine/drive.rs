@@ -121,6 +121,7 @@ impl Engine {
         inner.check_running()?;
         inner.clock.set_ns(now_ns);
         inner.drive_here();
+        inner.check_failed()?;
         Ok(inner.is_pulled() && inner.delivery.waits())
     }
 
@@ -155,6 +156,7 @@ impl Engine {
         inner.check_running()?;
         loop {
             inner.settle(false, Instant::now().checked_add(PATIENCE))?;
+            inner.check_failed()?;
             if inner.is_pulled() && inner.delivery.waits() {
                 return Ok(true);
             }
@@ -183,7 +185,8 @@ impl Engine {
             Run::Threads => None,
             Run::Application => Some(inner.driver_by(until).ok_or_else(not_at_rest)?),
         };
-        inner.settle(true, until)
+        inner.settle(true, until)?;
+        inner.check_failed()
     }
 
     /// Closes all links and ends the threads. The shards end at once; for callbacks it waits up to `timeout`.

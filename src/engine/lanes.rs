@@ -3,6 +3,7 @@
 use super::command::{Command, Said};
 use super::delivery::{Item, Lane};
 use super::event::{Event, EventKind, LinkId};
+use super::fault::{self, Point};
 use super::options::{Level, LinkData, OnPanic};
 use super::shard::Shard;
 use super::table::beat;
@@ -129,9 +130,11 @@ impl Inner {
             return;
         }
         let Some(callback) = callback else { return };
+        fault::point(Point::BeforeCallback);
         let begun = Instant::now();
         self.inside(|| callback(&item.event));
         let stay = begun.elapsed();
+        fault::point(Point::AfterCallback);
         if stay > LONG {
             let link = item.event.subject();
             self.log(

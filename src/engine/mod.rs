@@ -7,6 +7,7 @@
 //! - `delivery`, `lanes`: from shard to application
 //! - `links`: the calls about one link; `drive`: the calls that turn the engine
 //! - `clock`, `sys`: where time comes from, and the system calls of our own
+//! - `fault`: panics on purpose, in the tests' build
 
 mod clock;
 mod command;
@@ -15,6 +16,7 @@ mod desk;
 mod drive;
 mod error;
 mod event;
+pub(crate) mod fault;
 mod lanes;
 mod links;
 mod options;
@@ -112,12 +114,13 @@ impl Engine {
     /// An engine that runs.
     ///
     /// # Errors
-    /// [`Code::Invalid`] names the field, [`Code::System`] what the system refused: a thread, its nice value or CPUs.
+    /// [`Code::Invalid`] names the field, [`Code::System`] what the system refused: a thread, its nice value or CPUs;
+    /// [`Code::NoMemory`].
     pub fn new(options: Options) -> Result<Self, Error> {
         options.check()?;
         sys::watch_forks()?;
         let engine = Self {
-            inner: Arc::new(Inner::new(options)),
+            inner: Arc::new(Inner::new(options)?),
             shard_threads: Mutex::default(),
             lane_threads: Mutex::default(),
         };
@@ -210,7 +213,7 @@ impl Engine {
 }
 
 impl Inner {
-    fn new(options: Options) -> Self {
+    fn new(options: Options) -> Result<Self, Error> {
         let clock = Clock::new(options.clock);
         let seed = RandomState::new().hash_one(sys::monotonic_ns());
         let shards = match options.run {
@@ -219,14 +222,14 @@ impl Inner {
         };
         // Each has slots for all: closes need not be spread as evenly as opens are.
         let links = options.max_links.min(table::INDEXES);
-        Self {
+        Ok(Self {
             seed,
             shards: (0..shards)
                 .map(|number| {
                     let shard_seed = seed.rotate_left(number);
                     Shard::new(number, links, shard_seed, &clock, options.tick_ms)
                 })
-                .collect(),
+                .collect::<Result<_, _>>()?,
             clock,
             delivery: Delivery::new(options.callbacks.on_send.is_some()),
             policies: Policies::default(),
@@ -239,7 +242,7 @@ impl Inner {
             driver: Mutex::new(()),
             puller: Mutex::new(()),
             options,
-        }
+        })
     }
 
     fn phase(&self) -> Phase {
@@ -273,6 +276,13 @@ impl Inner {
         self.failed.load(Ordering::Acquire)
     }
 
+    fn check_failed(&self) -> Result<(), Error> {
+        if !self.has_failed() {
+            return Ok(());
+        }
+        Err(Error::new(Code::Failed, "the engine failed: a bug in hbeat was caught; stop it and make a new one"))
+    }
+
     fn check_fork(&self) -> Result<(), Error> {
         if self.forks == sys::forks() {
             return Ok(());
@@ -286,12 +296,7 @@ impl Inner {
     /// What every call but received, sent and the watchdog's checks.
     fn check_running(&self) -> Result<(), Error> {
         self.check_fork()?;
-        if self.has_failed() {
-            return Err(Error::new(
-                Code::Failed,
-                "the engine failed: a bug in hbeat was caught; stop it and make a new one",
-            ));
-        }
+        self.check_failed()?;
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::new(Code::Stopped, "the engine was stopped"));
         }

@@ -75,14 +75,14 @@ pub enum Next {
 }
 
 impl Shard {
-    pub fn new(number: u32, links: u32, seed: u64, clock: &super::Clock, tick_ms: u32) -> Self {
+    pub fn new(number: u32, links: u32, seed: u64, clock: &super::Clock, tick_ms: u32) -> Result<Self, Error> {
         let start_ns = clock.now_ns();
         let start = clock.floor(start_ns);
         let (commands, inbox) = unbounded();
         let (wake, woken) = bounded(1);
-        Self {
+        Ok(Self {
             number,
-            table: Table::new(links, seed),
+            table: Table::new(links, seed)?,
             desks: Desks::new(),
             commands,
             wake,
@@ -103,7 +103,7 @@ impl Shard {
                 suspended_ns: sys::suspended_ns(),
                 ended: false,
             }),
-        }
+        })
     }
 
     /// Says something that must be acted upon now.

@@ -19,6 +19,8 @@ mod backoff;
 mod convert;
 mod engine;
 mod event;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod last_error;
 mod link;
 mod policy;
@@ -34,6 +36,7 @@ pub use policy::*;
 pub use status::*;
 pub use version::*;
 
+use crate::engine::fault::{Point, point};
 use last_error::{Failure, panicked};
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,6 +56,10 @@ fn guard(body: impl FnOnce() -> Outcome) -> hbeat_status {
 /// caller's outputs, which are written last: that is why unwinding through it is safe to assert.
 #[inline]
 fn guard_or(or: impl FnOnce(), body: impl FnOnce() -> Outcome) -> hbeat_status {
+    let body = || {
+        point(Point::Call);
+        body()
+    };
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status)) => status as hbeat_status,
         Ok(Err(failure)) => failure.keep(),
@@ -67,7 +74,16 @@ fn done<E: Into<Failure>>(result: Result<(), E>) -> Outcome {
 
 /// The same for the exports that give text instead of a status.
 fn guard_text(body: impl FnOnce() -> &'static CStr) -> *const c_char {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(c"").as_ptr()
+    guard_value(c"", body).as_ptr()
+}
+
+/// The same for those that give a value: `instead` after a panic.
+fn guard_value<T>(instead: T, body: impl FnOnce() -> T) -> T {
+    let body = || {
+        point(Point::Call);
+        body()
+    };
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(instead)
 }
 
 #[cfg(test)]

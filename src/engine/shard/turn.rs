@@ -1,6 +1,7 @@
 //! A turn: what was said is heard, what is due is stepped, what comes of it is handed to delivery.
 
 use super::*;
+use crate::engine::fault::{self, Point};
 
 /// One turn: the shard, what the turn works on, and the engine around it.
 pub(super) struct Turn<'a> {
@@ -230,6 +231,7 @@ impl Turn<'_> {
 
     /// Steps a link: what its words say, then `input`.
     fn visit(&mut self, index: u32, input: Option<Input>) {
+        fault::point(Point::Turn);
         let Some(words) = self.shard.table.words(index) else { return };
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
