@@ -67,7 +67,12 @@
 
  A call returns 0, an error below 0, or an information above 0, so test for < 0. hbeat_last_error has the sentence, for
  each thread its own: it names field, value and what is allowed. The docs below list errors without their HBEAT_ERR_;
- every call can give PANIC, a bug in hbeat that was caught. After FAILED make a new engine.
+ every call can give PANIC, a bug in hbeat that was caught (text is "" then, a time 0). The engine in which it happened
+ has failed: ENGINE_FAILED says so, nothing is judged any more, and calls that would tell it something are FAILED.
+ close, stop, free, wait, health, links and now still work, and every link gets its CLOSED. Make a new engine.
+
+ NO_MEMORY is said where a large block is refused: hbeat_engine_new, hbeat_link_open. Where a small one is, here or
+ elsewhere, the process ends, as every Rust program does.
 
  ==== Threads, callbacks, fork ====
 

@@ -1,6 +1,7 @@
 //! What application threads keep of a link whose protocol hbeat speaks: the readers of its streams, the answers it
 //! owes. The shard never waits for any of it.
 
+use super::fault::{self, Point};
 use super::lock;
 use super::stats::{Counted, Traffic};
 use crate::core::{Policy, Stamp};
@@ -93,6 +94,7 @@ impl Desk {
         mut beat: impl FnMut(u32),
     ) -> Result<Portion, Busy> {
         let mut feed = alone(&self.feed)?;
+        fault::point(Point::Feed);
         let policy = self.policy();
         let was_open = feed.reader.is_open();
         let mut portion = Portion::default();
