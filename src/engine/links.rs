@@ -519,7 +519,7 @@ impl Engine {
                 last_received_ms: ages.received_ms,
                 last_sent_ms: ages.sent_ms,
                 in_state_ms: now.since(row.state_since).max(0) as u32,
-                rtt: row.rtt,
+                rtt: row.rtt.known(),
                 unread_bytes: observed.unread_bytes,
                 send_queue_bytes: observed.send_queue_bytes,
                 beats_sent: tally[Counted::BeatsSent].into(),

@@ -194,7 +194,7 @@ impl From<&Info> for hbeat_info {
             messages_sent: info.messages_sent,
             bytes_sent: info.bytes_sent,
             would_be_downs: info.would_be_downs,
-            rtt_count: info.rtt.map_or(0, |rtt| rtt.count),
+            rtt_count: info.rtt.map_or(0, |rtt| rtt.count.into()),
             rtt_sum_us: info.rtt.map_or(0, |rtt| rtt.sum_us),
         }
     }

@@ -156,7 +156,7 @@ impl Turn<'_> {
             down: false,
             detail: 0,
             tally: Tally::default(),
-            rtt: None,
+            rtt: Rtt::default(),
         });
         self.turns.stats.count(Counted::Opened);
         self.turns.stats.moved(None, Some(State::Paused));
@@ -413,7 +413,7 @@ impl Turn<'_> {
             Answered::Matched { rtt_us } => {
                 // An answer that claims to be older than its beat has no round-trip time.
                 if let Some(rtt_us) = rtt_us.filter(|rtt_us| i32::try_from(*rtt_us).is_ok()) {
-                    row.rtt = Some(Rtt::with(row.rtt, rtt_us));
+                    row.rtt.add(rtt_us);
                     self.turns.rtt.record(rtt_us.into());
                 }
                 self.count(index, Counted::AnswersReceived);
@@ -452,7 +452,7 @@ impl Turn<'_> {
             tries_max: row.policy.tries,
             sequence: evidence.sequence.unwrap_or_default(),
             detail: row.detail,
-            rtt_us: row.rtt.map(|rtt| rtt.last_us),
+            rtt_us: row.rtt.known().map(|rtt| rtt.last_us),
             last_received_ms: ages.and_then(|ages| ages.received_ms),
             last_sent_ms: ages.and_then(|ages| ages.sent_ms),
             unread_bytes: observed.unread_bytes,
