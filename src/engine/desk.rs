@@ -65,7 +65,13 @@ impl Desk {
     }
 
     pub fn set_policy(&self, policy: Arc<Policy>) {
+        let observe_only = policy.observe_only;
         *lock(&self.policy) = policy;
+        if observe_only {
+            // From here on the application answers.
+            let owed = self.ring().drain(..).count();
+            self.count(Counted::AnswersDropped, owed as u64);
+        }
     }
 
     fn policy(&self) -> Arc<Policy> {
