@@ -24,6 +24,7 @@ mod fault;
 mod last_error;
 mod link;
 mod policy;
+mod stats;
 mod status;
 mod version;
 
@@ -33,6 +34,7 @@ pub use event::*;
 pub use last_error::*;
 pub use link::*;
 pub use policy::*;
+pub use stats::*;
 pub use status::*;
 pub use version::*;
 

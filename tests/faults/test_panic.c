@@ -21,6 +21,8 @@ static hbeat_backoff backoff;
 static hbeat_link_options how;
 static hbeat_health health;
 static hbeat_info info;
+static hbeat_stats stats;
+static hbeat_histogram histogram;
 static hbeat_event event;
 static hbeat_link link_place;
 static uint64_t ns;
@@ -35,6 +37,8 @@ WITH_ENGINE(hbeat_engine_quiesce, LONG_MS)
 WITH_ENGINE(hbeat_engine_health, &health)
 WITH_ENGINE(hbeat_engine_links, 0, &link_place, 1, &number)
 WITH_ENGINE(hbeat_engine_now, &ns)
+WITH_ENGINE(hbeat_engine_stats, &stats)
+WITH_ENGINE(hbeat_engine_histogram, HBEAT_HISTOGRAM_RTT, &histogram)
 WITH_ENGINE(hbeat_engine_wait, &event, sizeof event, 1, 0, &number)
 WITH_ENGINE(hbeat_engine_fd, &descriptor)
 WITH_ENGINE(hbeat_engine_drive, START_NS)
@@ -47,6 +51,8 @@ WITH_ENGINE(hbeat_link_close, link)
 WITH_ENGINE(hbeat_link_received, link, 0)
 WITH_ENGINE(hbeat_link_sent, link, 0)
 WITH_ENGINE(hbeat_link_feed, link, frame, 0, 0)
+WITH_ENGINE(hbeat_link_feed_sent, link, frame, 0, 0)
+WITH_ENGINE(hbeat_link_beat_sent, link, 1, 0)
 WITH_ENGINE(hbeat_link_take, link, &number, 0, frame, sizeof frame, &length)
 WITH_ENGINE(hbeat_link_unsent, link, 0)
 WITH_ENGINE(hbeat_link_answer_received, link, 1, 0)
@@ -120,11 +126,13 @@ static const struct export_case CASES[] = {
     CASE(hbeat_engine_fd, WATCHES),
     CASE(hbeat_engine_free, ENDS),
     CASE(hbeat_engine_health, WATCHES),
+    CASE(hbeat_engine_histogram, WATCHES),
     CASE(hbeat_engine_links, WATCHES),
     CASE(hbeat_engine_new, STATUS),
     CASE(hbeat_engine_next_deadline, REFUSED),
     CASE(hbeat_engine_now, WATCHES),
     CASE(hbeat_engine_quiesce, REFUSED),
+    CASE(hbeat_engine_stats, WATCHES),
     CASE(hbeat_engine_stop, ENDS),
     CASE(hbeat_engine_wait, ENDS),
     CASE(hbeat_event_name, VALUE),
@@ -132,8 +140,10 @@ static const struct export_case CASES[] = {
     {"hbeat_last_error", NO_BODY, NULL, "hands out the address of a place that each thread has from its start"},
     CASE(hbeat_link_answer_received, REFUSED),
     CASE(hbeat_link_beat_received, REFUSED),
+    CASE(hbeat_link_beat_sent, REFUSED),
     CASE(hbeat_link_close, ENDS),
     CASE(hbeat_link_feed, REFUSED),
+    CASE(hbeat_link_feed_sent, REFUSED),
     CASE(hbeat_link_info, REFUSED),
     CASE(hbeat_link_open, REFUSED),
     CASE(hbeat_link_pause, REFUSED),
@@ -167,6 +177,8 @@ static void fill_arguments(void) {
     options_of_new = usual_engine;
     health.struct_size = sizeof health;
     info.struct_size = sizeof info;
+    stats.struct_size = sizeof stats;
+    histogram.struct_size = sizeof histogram;
     memset(&event, 0, sizeof event);
     event.struct_size = sizeof event;
     event.type = HBEAT_EVENT_DOWN;
