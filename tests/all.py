@@ -34,6 +34,7 @@ SUITES = [
     # With tests/c/contract_coverage.py as its last step.
     Suite("C suite", [PYTHON, "tests/c/run.py", str(RELEASE), "build/c"], ["gcc", "readelf"]),
     Suite("faults", [PYTHON, "tests/faults/run.py", "build/faults"], ["gcc"]),
+    Suite("old caller", [PYTHON, "tests/old_caller/run.py", str(RELEASE), "build/old_caller", "build/faults/target"], ["gcc"]),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
