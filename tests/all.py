@@ -36,6 +36,7 @@ SUITES = [
     Suite("faults", [PYTHON, "tests/faults/run.py", "build/faults"], ["gcc"]),
     Suite("old caller", [PYTHON, "tests/old_caller/run.py", str(RELEASE), "build/old_caller", "build/faults/target"], ["gcc"]),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
+    Suite("two Rusts", ["sh", "-c", f"make -s archive && {PYTHON} tests/two_rusts/run.py build/libhbeat.a build/two_rusts"], ["gcc", "ld", "objcopy", "nm"]),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     Suite("demo", ["make", "demo"], ["examples/demo.py", "cc"]),
