@@ -26,6 +26,10 @@ demo: examples ## real gateways, real sockets, and what happens when one end goe
 test: build ## everything this machine can check; ends with the sums
 	python3 tests/all.py
 
+python: build ## the Python package, in place: bindings/python
+	cp $(RELEASE)/libhbeat.so bindings/python/hbeat/.libhbeat.so
+	mv bindings/python/hbeat/.libhbeat.so bindings/python/hbeat/libhbeat.so
+
 header: ## makes include/hbeat.h anew, after a change in src/ffi or cbindgen.toml
 	HBEAT_REFRESH=1 cargo test --locked --test header the_header_is_fresh
 
@@ -53,4 +57,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
 
-.PHONY: all build examples demo test header bench install glibc217 clean help
+.PHONY: all build examples demo test python header bench install glibc217 clean help
