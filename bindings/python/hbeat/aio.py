@@ -3,6 +3,7 @@
 An engine that the application turns (watch's own) keeps time with its loop. While the loop is blocked nothing is due and
 nobody is judged; afterwards what arrived meanwhile gets its turn before the deadlines do, and counts as in time."""
 import asyncio
+import time
 import weakref
 from collections import deque
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Any, Awaitable, Callable, Deque, Dict, List, MutableMapping, 
 from ._handle import Handle
 from ._readiness import Readiness, watch_descriptor
 from .engine import Engine
-from .errors import BusyError, FailedError, HbeatError, StoppedError, ClosedError
+from .errors import BusyError, ClosedError, FailedError, HbeatError, StoppedError
 from .events import Event
 from .link import Link
 from .policy import Policy
@@ -20,6 +21,8 @@ from .words import Clock, EventType, Run, Status
 # How many turns of the loop bring what waits in a socket up through the layers of a client to its awaiting coroutine.
 TURNS = 16
 LONGEST_S = 3600.0
+# What a watch is told.
+HEARD = (EventType.SEND, EventType.DOWN)
 
 Heard = Callable[[Union[Event, HbeatError]], None]
 
@@ -32,11 +35,14 @@ class Puller:
     def of(engine: Engine) -> "Puller":
         """The engine's puller in the running loop; there is one at a time."""
         puller, loop = engine._puller, asyncio.get_running_loop()
-        if puller is None or (puller._loop is not loop and not puller.is_pulling()):
-            puller = engine._puller = Puller(engine, loop)
-        elif puller._loop is not loop:
-            raise BusyError(Status.ERR_BUSY, "another event loop pulls from this engine")
-        return puller
+        if puller is not None and puller._loop is loop:
+            return puller
+        if puller is not None and puller._handle is not None:
+            if not puller._loop.is_closed():
+                raise BusyError(Status.ERR_BUSY, "another event loop pulls from this engine")
+            puller._end()
+        engine._puller = Puller(engine, loop)
+        return engine._puller
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self._engine = engine
@@ -50,9 +56,6 @@ class Puller:
         self._timer: Optional[asyncio.Handle] = None
         # The deadline that the timer is for.
         self._due_ns: Optional[int] = None
-
-    def is_pulling(self) -> bool:
-        return self._handle is not None and not self._loop.is_closed()
 
     def hear(self, link: Link, heard: Heard) -> None:
         """Has the events of a link told to heard, and to nobody else; at the end of the engine, the reason."""
@@ -96,8 +99,10 @@ class Puller:
         self._set_timer()
 
     def _end_if_idle(self) -> None:
-        if self._handle is None or self._heard or self._waiter is not None:
-            return
+        if self._handle is not None and not self._heard and self._waiter is None:
+            self._end()
+
+    def _end(self) -> None:
         if self._readiness is not None:
             self._readiness.close()
         self._stop_timer()
@@ -110,7 +115,7 @@ class Puller:
             self._turn()
 
     def _is_overdue(self) -> bool:
-        return self._due_ns is not None and self._engine.now_ns >= self._due_ns
+        return self._due_ns is not None and time.monotonic_ns() >= self._due_ns
 
     def _on_time(self, turns: int = TURNS) -> None:
         """A deadline is there; what has arrived comes first."""
@@ -146,9 +151,9 @@ class Puller:
         heard = self._heard.get(event.link) if event.link is not None else None
         if heard is not None:
             heard(event)
-        elif event.type == EventType.ENGINE_FAILED:
+        elif event.type == EventType.ENGINE_FAILED and self._heard:
             self._over(FailedError(Status.ERR_FAILED, str(event)))
-        elif self._waiter is not None or self._engine is not _engines.get(self._loop):
+        else:
             self._others.append(event)
 
     def _over(self, error: HbeatError) -> None:
@@ -166,7 +171,7 @@ class Puller:
         try:
             self._due_ns = self._engine.next_deadline_ns()
             if self._due_ns is not None:
-                left_s = (self._due_ns - self._engine.now_ns) / 1e9
+                left_s = (self._due_ns - time.monotonic_ns()) / 1e9
                 self._timer = self._loop.call_later(min(max(left_s, 0), LONGEST_S), self._on_time)
         except ClosedError:
             self._due_ns = None
@@ -206,14 +211,15 @@ class watch:
     each other: if another comes at the same moment, LinkDown stands for both.)
 
     Watches of one loop share an engine without a thread, which the loop turns. engine: another one; if threads turn it, a
-    loop that blocks can make the verdict on a beat that was its link's last try, so prefer Run.APPLICATION. fd and data: as for Engine.open."""
+    loop that blocks can make the verdict on a beat that was its link's last try, so prefer Run.APPLICATION; events of its
+    other links are for `async for`. fd and data: as for Engine.open."""
 
     def __init__(self, probe: Callable[[], Awaitable[Any]], policy: Union[Policy, str] = "normal", *, name: str = "",
                  fd: Any = None, data: Any = None, engine: Optional[Engine] = None) -> None:
         if not callable(probe):
             raise TypeError(f"probe is a {type(probe).__name__}: must be a coroutine function, called for each beat")
         self._probe = probe
-        self._open = dict(policy=policy, name=name, fd=fd, data=data)
+        self._open = dict(policy=policy, name=name, fd=fd, data=data, events=HEARD)
         self._given = engine
         self._asking: "Optional[asyncio.Task[None]]" = None
         self._failure: Optional[BaseException] = None
@@ -231,7 +237,7 @@ class watch:
         if engine is None:
             engine = _engines.get(loop)
             if engine is None or engine.closed:
-                engine = _engines[loop] = Engine(run=Run.APPLICATION)
+                engine = _engines[loop] = Engine(run=Run.APPLICATION, events=HEARD)
         self._puller = Puller.of(engine)
         self._link = engine.open(**self._open)
         self._puller.hear(self._link, self._hear)

@@ -1,11 +1,8 @@
 """The engine: keeps the time of many links, and hands out what happened to them."""
 import ctypes
-import os
 import select
 import threading
 import time
-import warnings
-import weakref
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,7 +47,7 @@ class Engine:
     run: Run.THREADS, a thread of hbeat's keeps the time; Run.APPLICATION, the application calls drive.
     clock: Clock.MANUAL is moved by advance (or drive) only, from start_ns; for tests.
     threads: shards, 1 to 64. tick_ms: resolution, 1 to 1000. max_links: how many may be open. open_queue: how many opens
-    may wait. events: which are wanted, some of EventType; None: all but ANSWER and BEAT_RECEIVED. nice, cpus,
+    may wait. events: which are wanted, some of EventType; None: all but ANSWER and BEAT_RECEIVED; ENGINE_FAILED always comes. nice, cpus,
     thread_name: of hbeat's threads."""
 
     def __init__(self, *, run: Run = Run.THREADS, clock: Clock = Clock.SYSTEM, start_ns: int = 0, threads: int = 1,
@@ -58,7 +55,7 @@ class Engine:
                  open_queue: int = 65_536, on_panic: OnPanic = OnPanic.EVENT, nice: int = 0, cpus: Iterable[int] = (),
                  thread_name: str = "hbeat") -> None:
         self._handle: Optional[Handle] = None
-        self._wanted = _arguments.mask("events", events) or _abi.EVENTS_DEFAULT
+        self._wanted = (_arguments.mask("events", events) or _abi.EVENTS_DEFAULT) | 1 << EventType.ENGINE_FAILED
         options = CEngineOptions(
             struct_size=ctypes.sizeof(CEngineOptions), run=_arguments.u32("run", run),
             clock=_arguments.u32("clock", clock), threads=_arguments.whole("threads", threads, 1, 64),
@@ -72,15 +69,15 @@ class Engine:
         status = lib.hbeat_engine_new(options, handle)
         if status < 0:
             fail(status)
-        self._run, self._clock, self._pid = Run(run), Clock(clock), os.getpid()
+        self._run, self._clock = Run(run), Clock(clock)
         self._links: Dict[int, Link] = {}
         self._opening = threading.Lock()
         self._pulling = threading.Lock()
         self._puller: "Optional[Puller]" = None  # of an asyncio loop
         self._batch, self._count = (CEvent * BATCH)(), ctypes.c_uint32()
         self._fd = _descriptor(handle)
+        handle.owner = repr(self)
         self._handle = handle
-        self._forgotten = weakref.finalize(self, _stop_forgotten, handle, repr(self), self._pid)
 
     # ---- links
 
@@ -182,11 +179,12 @@ class Engine:
 
     def close(self) -> None:
         """Stops the engine and gives all back. Safe at any time, from any thread, also while another one is in wait (which
-        ends), in a forked child, and more than once. Afterwards every call raises StoppedError."""
+        ends), in a forked child, and more than once. Afterwards every call raises StoppedError. CLOSED is not handed out
+        any more: who wants it stops first."""
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        self._forgotten.detach()
+        handle.closed = True
         status = lib.hbeat_engine_stop(handle, PATIENCE_MS)
         if self._pulling.acquire(blocking=False):
             self._links.clear()
@@ -317,11 +315,3 @@ def _descriptor(handle: Handle) -> int:
     if status < 0:
         fail(status)
     return fd.value
-
-
-def _stop_forgotten(handle: Handle, engine: str, pid: int) -> None:
-    """close() was not called, and nobody can any more; or the interpreter exits."""
-    if os.getpid() != pid:
-        return
-    lib.hbeat_engine_stop(handle, PATIENCE_MS)
-    warnings.warn(f"unclosed {engine}: call close(), or use a with block", ResourceWarning, stacklevel=2)
