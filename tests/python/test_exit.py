@@ -115,7 +115,10 @@ class Interrupt(unittest.TestCase):
     def test_keyboard_interrupt_comes_out_of_a_blocking_wait_and_of_events(self):
         for how in ["engine.wait()", "list(engine.events())", "engine.wait(1000)"]:
             child = subprocess.Popen([sys.executable, "-c", f"""if True:
+                import signal
                 import hbeat
+                # Who started the tests may have it ignored.
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 with hbeat.Engine() as engine:
                     print("waiting", flush=True)
                     try:
@@ -126,7 +129,10 @@ class Interrupt(unittest.TestCase):
             self.assertEqual(child.stdout.readline(), b"waiting\n")
             time.sleep(0.1)
             child.send_signal(signal.SIGINT)
-            output, _ = child.communicate(timeout=LONG_S)
+            try:
+                output, _ = child.communicate(timeout=LONG_S)
+            finally:
+                child.kill()
             self.assertEqual((child.returncode, output), (0, b"interrupted\n"), how)
 
     def test_a_handler_runs_while_it_waits_and_the_wait_goes_on(self):
