@@ -34,6 +34,10 @@ SUITES = [
     # With tests/c/contract_coverage.py as its last step.
     Suite("C suite", [PYTHON, "tests/c/run.py", str(RELEASE), "build/c"], ["gcc", "readelf"]),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
+    Suite("Python", [PYTHON, "tests/python/run.py"], ["cc"]),
+    Suite("Python servers", [PYTHON, "tests/idle_server.py", PYTHON, "examples/python/idle_server_threads.py",
+                              "--", PYTHON, "examples/python/idle_server_asyncio.py"], [],
+          {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     Suite("demo", ["make", "demo"], ["examples/demo.py", "cc"]),

@@ -1,4 +1,5 @@
 """Engines and links: what is told, when, to whom; close from everywhere."""
+import dataclasses
 import gc
 import logging
 import select
@@ -93,6 +94,16 @@ class Story(unittest.TestCase):
             self.assertFalse(engine.advance(START_NS + 100_000 * MS))
             link.pause()
             self.assertFalse(engine.advance(START_NS + 900_000 * MS))
+
+    def test_an_event_has_all_its_fields_and_never_changes(self):
+        with hbeat.Engine() as engine, engine.open("fast", name="x") as link:
+            link.report_down(Cause.RESET)
+            event = wait_for(engine, EventType.DOWN)
+            self.assertEqual({field.name for field in dataclasses.fields(event)}, set(vars(event)))
+            self.assertEqual(event, dataclasses.replace(event))
+            self.assertIn("name='x'", repr(event))
+            with self.assertRaises(dataclasses.FrozenInstanceError):
+                event.name = "y"
 
     def test_reports_come_once(self):
         with hbeat.Engine() as engine, engine.open() as link:
