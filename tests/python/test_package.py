@@ -14,8 +14,6 @@ from support import LONG_S, PACKAGE, ROOT, missing, program
 
 import hbeat
 
-# What does not depend on the Python is tested on one.
-once = unittest.skipUnless(os.environ.get("HBEAT_ONCE", "1"), "tested on the first Python")
 WHERE = "import hbeat; print(hbeat._lib.path)"
 
 
@@ -78,8 +76,9 @@ class Loading(unittest.TestCase):
         self.assertEqual(public, set(hbeat.__all__))
 
 
-@once
 class Types(unittest.TestCase):
+    once = True  # What does not depend on the Python is tested on one.
+
     def mypy(self, *arguments):
         if importlib.util.find_spec("mypy"):
             command = [sys.executable, "-m", "mypy"]
@@ -105,8 +104,9 @@ class Types(unittest.TestCase):
         self.assertIn("hbeat.words.Cause", output)
 
 
-@once
 class Wheel(unittest.TestCase):
+    once = True
+
     def test_the_wheel_carries_the_library_and_runs_in_a_fresh_environment(self):
         if importlib.util.find_spec("pip") is None or importlib.util.find_spec("ensurepip") is None:
             missing("pip and venv are not installed")
