@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Where the header's items come from, in the order in which they are to be read.
-const SOURCES: [&str; 8] = ["version", "status", "last_error", "policy", "backoff", "engine", "event", "link"];
+const SOURCES: [&str; 9] = ["version", "status", "last_error", "policy", "backoff", "engine", "event", "link", "stats"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for input in ["build.rs", "cbindgen.toml", "Cargo.toml", "src/lib.rs", "src/ffi"] {

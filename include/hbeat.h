@@ -183,10 +183,22 @@ extern "C" {
 #define HBEAT_PHASE_FAILED 4u
 
 /* events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*. */
-#define HBEAT_EVENTS_DEFAULT 7998u
+#define HBEAT_EVENTS_DEFAULT 16190u
 
 /* events: all. */
-#define HBEAT_EVENTS_ALL 8190u
+#define HBEAT_EVENTS_ALL 16382u
+
+/* histogram: round-trip times of all links. */
+#define HBEAT_HISTOGRAM_RTT 0u
+
+/* histogram: how much later than due hbeat looked at a deadline; large when this machine is busy or was asleep. */
+#define HBEAT_HISTOGRAM_LATENESS 1u
+
+/* Places of stats.downs, more than there are causes. */
+#define HBEAT_CAUSES_MAX 16
+
+/* Places of histogram.below. */
+#define HBEAT_BELOW_MAX 32
 
 /*
  ==== Statuses ====
@@ -337,6 +349,11 @@ typedef enum hbeat_event_type {
   HBEAT_EVENT_APP_NOT_RESPONDING = 11,
   /* Of the engine: a bug in hbeat was caught; nothing is watched any more. */
   HBEAT_EVENT_ENGINE_FAILED = 12,
+  /*
+   With observe_only: the link would be DOWN now, for the cause of the event. It stays SUSPECT until a sign of life
+   (UP) or a report of the application's (DOWN).
+   */
+  HBEAT_EVENT_WOULD_BE_DOWN = 13,
 } hbeat_event_type;
 
 /*
@@ -391,6 +408,12 @@ typedef struct hbeat_policy {
   uint32_t late_reader_limit_ms;
   /* Intervals in a row with a sign of life that bring a DOWN link back (datagrams): 0 to 255; 0 = DOWN is final. */
   uint32_t up_after;
+  /*
+   1: the application has a heartbeat of its own, and hbeat only watches it. Nothing is sent or answered; the
+   application's beats, seen by hbeat_link_feed_sent or told by hbeat_link_beat_sent, are the tries; what would be
+   DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
+   */
+  uint32_t observe_only;
 } hbeat_policy;
 
 /*
@@ -439,7 +462,7 @@ typedef struct hbeat_event {
   uint64_t at_ns;
   /* HBEAT_STATE_* after it; 0 for an event of the engine. */
   uint32_t state;
-  /* HBEAT_CAUSE_*; other than 0 when the link is DOWN. */
+  /* HBEAT_CAUSE_*; other than 0 when the link is DOWN or, with observe_only, would be. */
   uint32_t cause;
   /* SEND: the number of this try from 1, 0 outside a probe. Others: tries missed. */
   uint32_t tries;
@@ -569,7 +592,7 @@ typedef struct hbeat_info {
   uint32_t struct_size;
   /* HBEAT_STATE_*. */
   uint32_t state;
-  /* HBEAT_CAUSE_*. */
+  /* HBEAT_CAUSE_*: why it is DOWN or, with observe_only, would be. */
   uint32_t cause;
   /* What hbeat_link_report_down said. */
   uint32_t detail;
@@ -601,13 +624,13 @@ typedef struct hbeat_info {
   int32_t unread_bytes;
   /* Bytes that wait in its send queue; -1 = not known. */
   int32_t send_queue_bytes;
-  /* Beats taken. */
+  /* Beats taken; with observe_only those that the application sent. */
   uint64_t beats_sent;
   /* Answers that matched a beat. */
   uint64_t answers_received;
   /* Beats of the peer. */
   uint64_t beats_received;
-  /* Answers taken. */
+  /* Answers taken; with observe_only those that hbeat_link_feed_sent found. */
   uint64_t answers_sent;
   /* Answers that came after their time; no sign of life. */
   uint64_t answers_late;
@@ -623,7 +646,119 @@ typedef struct hbeat_info {
   uint64_t bytes_received;
   /* Name of the link; UTF-8, ends with a NUL. */
   char name[HBEAT_NAME_MAX];
+  /* Complete messages that hbeat_link_feed_sent found. */
+  uint64_t messages_sent;
+  /* Bytes that went through hbeat_link_feed_sent. */
+  uint64_t bytes_sent;
+  /* With observe_only: how often the link would have been given up. */
+  uint64_t would_be_downs;
+  /* How many round-trip times were taken. */
+  uint64_t rtt_count;
+  /* All of them together, in microseconds. */
+  uint64_t rtt_sum_us;
 } hbeat_info;
+
+/*
+ What an engine counted since it was made, closed links included; each number is the sum of what hbeat_link_info said
+ of the links. Set struct_size before the call.
+ */
+typedef struct hbeat_stats {
+  /* sizeof(hbeat_stats); comes back as how many bytes hbeat filled. */
+  uint32_t struct_size;
+  /* Links that are PAUSED now. */
+  uint32_t links_paused;
+  /* Links that are UP now. */
+  uint32_t links_up;
+  /* Links that are SUSPECT now. */
+  uint32_t links_suspect;
+  /* Links that are DOWN now and not closed. */
+  uint32_t links_down;
+  /* Shards. */
+  uint32_t shards;
+  /* Links opened. */
+  uint64_t opened;
+  /* Links closed, those that stop closed included. */
+  uint64_t closed;
+  /* Beats noticed as due, those noticed again included. */
+  uint64_t beats_due;
+  /* Beats taken; with observe_only those that the application sent. */
+  uint64_t beats_sent;
+  /* Answers that matched a beat. */
+  uint64_t answers_received;
+  /* Answers that came after their time. */
+  uint64_t answers_late;
+  /* Answers to no beat of ours. */
+  uint64_t answers_unmatched;
+  /* Beats of peers. */
+  uint64_t beats_received;
+  /* Answers taken; with observe_only those that hbeat_link_feed_sent found. */
+  uint64_t answers_sent;
+  /* Answers owed and given up for newer ones. */
+  uint64_t answers_dropped;
+  /* Tries missed. */
+  uint64_t misses;
+  /* Complete messages that hbeat_link_feed found. */
+  uint64_t messages_received;
+  /* Bytes that went through hbeat_link_feed. */
+  uint64_t bytes_received;
+  /* Complete messages that hbeat_link_feed_sent found. */
+  uint64_t messages_sent;
+  /* Bytes that went through hbeat_link_feed_sent. */
+  uint64_t bytes_sent;
+  /*
+   Changes to SUSPECT: one for each miss that was not the last. Changes count as they happen, also those that a late
+   application is told of in one event.
+   */
+  uint64_t suspects;
+  /* Changes back to UP. */
+  uint64_t ups;
+  /* With observe_only: how often a link would have been given up. */
+  uint64_t would_be_downs;
+  /* Changes to DOWN, by HBEAT_CAUSE_*. */
+  uint64_t downs[HBEAT_CAUSES_MAX];
+  /* How often a judgement began to wait for a late reader. */
+  uint64_t readers_late;
+  /* Messages that were unfinished for too long. */
+  uint64_t partial_frames;
+  /* Notices that could not be handed out for a whole timeout. */
+  uint64_t apps_not_responding;
+  /* How often this process did not run when it should have. */
+  uint64_t pauses;
+  /* For how long in all, in milliseconds. */
+  uint64_t paused_ms;
+  /* How often a shard turned: woke up, or was driven. */
+  uint64_t turns;
+} hbeat_stats;
+
+/*
+ How times were spread since the engine was made, in microseconds; beyond an hour and twelve minutes they count as
+ that. count, sum_us and below are exact, the others to one percent, and 0 where nothing was counted. Set struct_size
+ before the call.
+ */
+typedef struct hbeat_histogram {
+  /* sizeof(hbeat_histogram); comes back as how many bytes hbeat filled. */
+  uint32_t struct_size;
+  /* HBEAT_HISTOGRAM_*. */
+  uint32_t which;
+  /* How many there are. */
+  uint64_t count;
+  /* All of them together. */
+  uint64_t sum_us;
+  /* The least. */
+  uint64_t min_us;
+  /* The greatest. */
+  uint64_t max_us;
+  /* Half of them are not above it. */
+  uint64_t p50_us;
+  /* 90 percent of them are not. */
+  uint64_t p90_us;
+  /* 99 percent. */
+  uint64_t p99_us;
+  /* 99.9 percent. */
+  uint64_t p999_us;
+  /* below[n]: how many are less than 2^n. */
+  uint64_t below[HBEAT_BELOW_MAX];
+} hbeat_histogram;
 
 /*
  ==== The library ====
@@ -718,16 +853,19 @@ hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size
  Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
  changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
  late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
- periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer (yes, no).
+ periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer, observe_only (yes, no).
  The policy is checked as by hbeat_policy_check.
 
  Threads: any.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, SIZE; INVALID for a text or a policy that is refused: hbeat_last_error names the word.
+ Errors: NULL, SIZE; INVALID for a text or a policy that is refused: hbeat_last_error names the word; UNSUPPORTED
+ where the caller's struct is older than a word of the text.
  Since: 0.1.0
  */
-hbeat_status hbeat_policy_parse(struct hbeat_policy *policy, size_t policy_size, const char *text);
+hbeat_status hbeat_policy_parse(struct hbeat_policy *policy,
+                                size_t policy_size,
+                                const char *text);
 
 /*
  Writes the policy as one line that hbeat_policy_parse reads back: at most capacity - 1 bytes and a NUL. *length is
@@ -1146,6 +1284,35 @@ hbeat_status hbeat_link_feed(struct hbeat_engine *engine,
                              uint64_t now_ns);
 
 /*
+ Shows hbeat the bytes that the application writes, in order, in portions of any size; replaces hbeat_link_sent. With
+ observe_only the beats in them are the link's tries. Otherwise they only count: messages, bytes, and that something
+ was sent. Begin at the first byte of the connection, or of any message.
+
+ Threads: any, one at a time for each link.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread is in this call for this link; DESYNC: what was
+ sent is not the protocol, and no beat in it is seen any more; WRONG_MODE with protocol "none".
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_feed_sent(struct hbeat_engine *engine,
+                                  hbeat_link link,
+                                  const void *bytes,
+                                  size_t length,
+                                  uint64_t now_ns);
+
+/*
+ With observe_only: the application's own heartbeat sent a beat with this number; for who parses himself.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; WRONG_MODE where observe_only is 0.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_beat_sent(struct hbeat_engine *engine, hbeat_link link, uint32_t sequence, uint64_t now_ns);
+
+/*
  Takes all frames that are to be written now, answers first, built at this moment; where the application writes.
  *sequence goes in as the application's next free number and comes out advanced if a beat used one; NULL: hbeat
  counts by itself. The beat counts as sent at now_ns.
@@ -1240,6 +1407,33 @@ hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link,
  Since: 0.1.0
  */
 hbeat_status hbeat_link_info(const struct hbeat_engine *engine, hbeat_link link, struct hbeat_info *info);
+
+/*
+ ==== Numbers ====
+
+ What the engine counted, after everything said to it so far. Cheap enough to be asked each second, however many
+ links there are. Also after stop. stats->struct_size must be set.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: for a turn of each shard at most.
+ Errors: NULL, SIZE, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_stats(const struct hbeat_engine *engine, struct hbeat_stats *stats);
+
+/*
+ How times were spread: HBEAT_HISTOGRAM_RTT or HBEAT_HISTOGRAM_LATENESS. histogram->struct_size must be set.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: for a turn of each shard at most.
+ Errors: NULL, SIZE, FORKED; INVALID for a histogram that there is not.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_histogram(const struct hbeat_engine *engine,
+                                    uint32_t which,
+                                    struct hbeat_histogram *histogram);
 
 /*
  ==== Initialisers ====

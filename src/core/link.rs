@@ -162,6 +162,11 @@ impl Link {
         self.flags &= !flags;
     }
 
+    /// Whether its tries are used up, and it only waits for what comes (R45).
+    const fn is_exhausted(&self) -> bool {
+        self.is_judged() && self.cause.is_some()
+    }
+
     /// Whether there is a connection to judge.
     const fn is_judged(&self) -> bool {
         matches!(self.state, State::Up | State::Suspect)

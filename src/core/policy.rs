@@ -75,6 +75,8 @@ pub struct Policy {
     pub late_reader_limit_ms: u32,
     /// Intervals in a row with a proof of life that bring a DOWN link back; 0 = DOWN is final.
     pub up_after: u32,
+    /// Watches a heartbeat of the application's own (R45): nothing is sent or answered, what would be DOWN is only told.
+    pub observe_only: bool,
 }
 
 const NORMAL: Policy = Policy {
@@ -92,6 +94,7 @@ const NORMAL: Policy = Policy {
     partial_ms: 0,
     late_reader_limit_ms: 0,
     up_after: 0,
+    observe_only: false,
 };
 
 /// The presets, the one place where they are written down.
@@ -292,6 +295,13 @@ impl Policy {
                 self.jitter_percent
             );
             return Err(PolicyError::new("jitter_percent", sentence));
+        }
+        if self.observe_only && self.up_after > 0 {
+            let sentence = format!(
+                "up_after is {} where observe_only is yes, it must be 0: such a link does not go DOWN",
+                self.up_after
+            );
+            return Err(PolicyError::new("up_after", sentence));
         }
         Ok(())
     }
@@ -499,6 +509,7 @@ pub(super) mod tests {
             ("idle_on", "strategy=periodic idle_on=either"),
             ("idle_on", "passive idle_on=either"),
             ("jitter_percent", "tries=1 jitter=9%"),
+            ("up_after", "observe_only=yes up_after=1"),
             // Limits that come too late or too early.
             ("partial_ms", "partial=39.001s"),
             ("partial_ms", "passive tries=0 partial=31s"),
@@ -521,6 +532,7 @@ pub(super) mod tests {
             "tries=1 jitter=0%",
             "passive tries=1 jitter=5%",
             "passive proof=answer",
+            "cmpp observe_only=yes",
         ] {
             assert_eq!(policy(line).check(), Ok(()), "{line}");
         }
@@ -564,7 +576,7 @@ pub(super) mod tests {
             times in [time(), time(), time(), time(), time()],
             counts in (0_u32..=255, 0_u32..=25, 0_u32..=255),
             few in proptest::option::of(0_u32..4),
-            flags: [bool; 6],
+            flags: [bool; 7],
         ) -> Policy {
             Policy {
                 interval_ms: times[0],
@@ -581,6 +593,7 @@ pub(super) mod tests {
                 partial_ms: times[3],
                 late_reader_limit_ms: times[4],
                 up_after: counts.2,
+                observe_only: flags[6],
             }
         }
     }

@@ -175,6 +175,15 @@ pub enum Input {
         /// The same moment in microseconds, wrapping.
         at_us: u32,
     },
+    /// The application's own heartbeat sent a beat, with `observe_only`.
+    BeatSent {
+        /// The sequence number it carries.
+        sequence: u32,
+        /// When.
+        at: Stamp,
+        /// The same moment in microseconds, wrapping.
+        at_us: u32,
+    },
     /// The beat taken last really left at this moment.
     Sent {
         /// When.
@@ -218,6 +227,8 @@ pub enum Change {
     },
     /// The verdict.
     Down(Cause),
+    /// What would be the verdict, with `observe_only`: the link stays SUSPECT, all its tries used up.
+    WouldBeDown(Cause),
 }
 
 /// What became of an answer.
@@ -262,7 +273,7 @@ pub struct Output {
 pub struct Evidence {
     /// The state.
     pub state: State,
-    /// Why it is down.
+    /// Why it is DOWN, or with `observe_only` would be.
     pub cause: Option<Cause>,
     /// Last proof of life.
     pub proof: Stamp,

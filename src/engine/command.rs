@@ -68,6 +68,12 @@ pub enum Said {
     Sent {
         at: Stamp,
     },
+    /// The application's own heartbeat sent a beat.
+    BeatSent {
+        sequence: u32,
+        at: Stamp,
+        at_us: u32,
+    },
     /// `counted`: its departure was not confirmed before.
     Unsent {
         at: Stamp,

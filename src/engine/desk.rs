@@ -1,7 +1,8 @@
-//! What application threads keep of a link whose protocol hbeat speaks: the reader of its stream, the answers it
+//! What application threads keep of a link whose protocol hbeat speaks: the readers of its streams, the answers it
 //! owes. The shard never waits for any of it.
 
 use super::lock;
+use super::stats::{Counted, Traffic};
 use crate::core::{Policy, Stamp};
 use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader};
 use std::collections::{HashMap, VecDeque};
@@ -16,27 +17,15 @@ pub struct Desk {
     pub protocol: Protocol,
     policy: Mutex<Arc<Policy>>,
     feed: Mutex<Feed>,
+    /// Reads what the application writes, once it shows it.
+    sent: Mutex<Option<Reader>>,
     owed: Mutex<VecDeque<Owed>>,
     open_since: AtomicU64,
     /// The shard has a look planned at the end of an unfinished message's time.
     watched: AtomicBool,
-    pub counters: Counters,
-}
-
-/// What went through a desk.
-#[derive(Default)]
-pub struct Counters {
-    pub answers_sent: AtomicU64,
-    pub answers_dropped: AtomicU64,
-    pub beats_received: AtomicU64,
-    pub messages_received: AtomicU64,
-    pub bytes_received: AtomicU64,
-}
-
-impl Counters {
-    pub fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
+    pub traffic: Traffic,
+    /// That of all links of the shard.
+    total: Arc<Traffic>,
 }
 
 struct Feed {
@@ -60,15 +49,17 @@ pub struct Busy;
 
 impl Desk {
     /// A desk for a protocol that hbeat can read; `None` for the application's own.
-    pub fn new(protocol: Protocol, policy: Arc<Policy>) -> Option<Self> {
+    pub fn new(protocol: Protocol, policy: Arc<Policy>, total: Arc<Traffic>) -> Option<Self> {
         Some(Self {
             protocol,
             policy: Mutex::new(policy),
             feed: Mutex::new(Feed { reader: Reader::new(protocol)?, open_since: None }),
+            sent: Mutex::new(None),
             owed: Mutex::new(VecDeque::new()),
             open_since: AtomicU64::new(0),
             watched: AtomicBool::new(false),
-            counters: Counters::default(),
+            traffic: Traffic::default(),
+            total,
         })
     }
 
@@ -98,20 +89,28 @@ impl Desk {
         &self,
         bytes: &[u8],
         at: Stamp,
-        answer: impl FnMut(u32),
-        beat: impl FnMut(u32),
+        mut answer: impl FnMut(u32),
+        mut beat: impl FnMut(u32),
     ) -> Result<Portion, Busy> {
-        let mut feed = match self.feed.try_lock() {
-            Ok(feed) => feed,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(Busy),
-        };
+        let mut feed = alone(&self.feed)?;
         let policy = self.policy();
         let was_open = feed.reader.is_open();
         let mut portion = Portion::default();
-        let messages = self.read(&mut feed.reader, bytes, policy.answer, &mut portion, answer, beat);
-        Counters::add(&self.counters.messages_received, messages);
-        Counters::add(&self.counters.bytes_received, bytes.len() as u64);
+        let owes_answers = policy.answer && !policy.observe_only;
+        let (messages, desync) = read(&mut feed.reader, bytes, |inbound| match inbound {
+            // A proof only if it matches, which the shard knows.
+            Inbound::Answer { sequence, .. } => answer(sequence),
+            Inbound::Beat { sequence, owed, .. } => {
+                portion.credit = true;
+                owed.filter(|_| owes_answers).into_iter().for_each(|owed| self.owe(owed));
+                beat(sequence);
+            }
+            Inbound::Message => portion.credit = true,
+            Inbound::Rejected(_) => {}
+        });
+        portion.desync = desync;
+        self.count(Counted::MessagesReceived, messages);
+        self.count(Counted::BytesReceived, bytes.len() as u64);
         let begun_here = messages > 0 || !was_open;
         feed.open_since = match (feed.reader.is_open(), feed.open_since) {
             (false, _) => None,
@@ -126,37 +125,27 @@ impl Desk {
         Ok(portion)
     }
 
-    /// Takes the messages out of `bytes` and counts them.
-    fn read(
-        &self,
-        reader: &mut Reader,
-        mut bytes: &[u8],
-        owes_answers: bool,
-        portion: &mut Portion,
-        mut answer: impl FnMut(u32),
-        mut beat: impl FnMut(u32),
-    ) -> u64 {
-        let mut messages = 0;
-        loop {
-            match reader.next(&mut bytes) {
-                Ok(None) => return messages,
-                Err(desync) => {
-                    portion.desync = Some(desync);
-                    return messages;
-                }
-                // A proof only if it matches, which the shard knows.
-                Ok(Some(Inbound::Answer { sequence, .. })) => answer(sequence),
-                Ok(Some(Inbound::Beat { sequence, owed, .. })) => {
-                    portion.credit = true;
-                    Counters::add(&self.counters.beats_received, 1);
-                    owed.filter(|_| owes_answers).into_iter().for_each(|owed| self.owe(owed));
-                    beat(sequence);
-                }
-                Ok(Some(Inbound::Message)) => portion.credit = true,
-                Ok(Some(Inbound::Rejected(_))) => {}
-            }
-            messages += 1;
+    /// Reads a portion of what the application writes. The beats in it go to `beat` with their numbers.
+    pub fn feed_sent(&self, bytes: &[u8], observed: bool, mut beat: impl FnMut(u32)) -> Result<Option<Desync>, Busy> {
+        let mut sent = alone(&self.sent)?;
+        if sent.is_none() {
+            *sent = Reader::new(self.protocol);
         }
+        let Some(reader) = sent.as_mut() else { return Ok(None) };
+        let (messages, desync) = read(reader, bytes, |outbound| match outbound {
+            Inbound::Beat { sequence, .. } => beat(sequence),
+            // Those that hbeat builds are counted when they are taken.
+            Inbound::Answer { .. } if observed => self.count(Counted::AnswersSent, 1),
+            _ => {}
+        });
+        self.count(Counted::MessagesSent, messages);
+        self.count(Counted::BytesSent, bytes.len() as u64);
+        Ok(desync)
+    }
+
+    pub fn count(&self, what: Counted, count: u64) {
+        self.traffic.add(what, count);
+        self.total.add(what, count);
     }
 
     /// Tells the shard since when a message has been open; says whether it has to be woken for it.
@@ -191,7 +180,7 @@ impl Desk {
         let mut ring = self.ring();
         if ring.len() == OWED_MAX {
             ring.pop_front();
-            Counters::add(&self.counters.answers_dropped, 1);
+            self.count(Counted::AnswersDropped, 1);
         }
         ring.push_back(owed);
     }
@@ -206,8 +195,32 @@ impl Desk {
     }
 }
 
+/// The lock of who feeds, unless another thread has it.
+fn alone<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Busy> {
+    match mutex.try_lock() {
+        Ok(guard) => Ok(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(Busy),
+    }
+}
+
+/// Takes the messages out of `bytes` and counts them.
+fn read(reader: &mut Reader, mut bytes: &[u8], mut each: impl FnMut(Inbound<'_>)) -> (u64, Option<Desync>) {
+    let mut messages = 0;
+    loop {
+        match reader.next(&mut bytes) {
+            Ok(None) => return (messages, None),
+            Ok(Some(inbound)) => each(inbound),
+            Err(desync) => return (messages, Some(desync)),
+        }
+        messages += 1;
+    }
+}
+
 /// The desks of a shard's links, found by index. Plain links have none and cost nothing here.
 pub struct Desks {
+    /// What went through all of them, those of closed links included.
+    pub traffic: Arc<Traffic>,
     stripes: Box<[Stripe]>,
     count: AtomicU32,
 }
@@ -219,7 +232,11 @@ const STRIPES: usize = 64;
 
 impl Desks {
     pub fn new() -> Self {
-        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), count: AtomicU32::new(0) }
+        Self {
+            traffic: Arc::default(),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            count: AtomicU32::new(0),
+        }
     }
 
     pub fn find(&self, index: u32) -> Option<Arc<Desk>> {

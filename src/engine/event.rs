@@ -38,6 +38,8 @@ pub enum EventKind {
     AppNotResponding = 11,
     /// A bug in hbeat was caught.
     EngineFailed = 12,
+    /// What would be the verdict, with `observe_only`.
+    WouldBeDown = 13,
 }
 
 impl EventKind {
@@ -48,7 +50,7 @@ impl EventKind {
     }
 
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Send,
         Self::Up,
         Self::Suspect,
@@ -61,6 +63,7 @@ impl EventKind {
         Self::Pause,
         Self::AppNotResponding,
         Self::EngineFailed,
+        Self::WouldBeDown,
     ];
 
     /// Its name, the first word of a log line.
@@ -79,6 +82,7 @@ impl EventKind {
             Self::Pause => "PAUSE",
             Self::AppNotResponding => "APP_NOT_RESPONDING",
             Self::EngineFailed => "ENGINE_FAILED",
+            Self::WouldBeDown => "WOULD_BE_DOWN",
         }
     }
 }
@@ -96,7 +100,7 @@ pub struct Event {
     pub at_ns: u64,
     /// The state after it.
     pub state: State,
-    /// Why it is DOWN.
+    /// Why it is DOWN, or with `observe_only` would be.
     pub cause: Option<Cause>,
     /// SEND: the number of this try, 0 outside a probe; others: tries missed.
     pub tries: u32,

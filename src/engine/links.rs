@@ -3,11 +3,12 @@
 
 use super::clock::micros;
 use super::command::{Command, Opening, Said};
-use super::desk::{Busy, Counters, Desk};
+use super::desk::{Busy, Desk};
 use super::error::{Code, Error};
 use super::event::LinkId;
 use super::options::{LinkData, LinkOptions};
 use super::shard::{Ages, Shard};
+use super::stats::{Counted, Rtt};
 use super::table::{Key, Words, beat, forward};
 use super::{Engine, Inner};
 use crate::core::{Cause, Policy, Stamp, State};
@@ -38,7 +39,7 @@ pub struct Info {
     pub name: Option<Arc<str>>,
     /// Its state.
     pub state: State,
-    /// Why it is DOWN.
+    /// Why it is DOWN, or with `observe_only` would be.
     pub cause: Option<Cause>,
     /// The detail of a report.
     pub detail: u32,
@@ -56,23 +57,19 @@ pub struct Info {
     pub last_sent_ms: Option<u32>,
     /// For how long it has been in its state.
     pub in_state_ms: u32,
-    /// Latest round-trip time.
-    pub rtt_us: Option<u32>,
-    /// The shortest.
-    pub rtt_min_us: Option<u32>,
-    /// The longest.
-    pub rtt_max_us: Option<u32>,
+    /// Its round-trip times; `None`: there was none yet.
+    pub rtt: Option<Rtt>,
     /// Unread bytes on the observed socket, now.
     pub unread_bytes: Option<u32>,
     /// Bytes in its send queue, now.
     pub send_queue_bytes: Option<u32>,
-    /// Beats taken to be written, less those that could not be.
+    /// Beats taken to be written, less those that could not be; with `observe_only` the application's own.
     pub beats_sent: u64,
     /// Answers that matched.
     pub answers_received: u64,
     /// Beats of the peer.
     pub beats_received: u64,
-    /// Answers taken to be written.
+    /// Answers taken to be written; with `observe_only` the application's own.
     pub answers_sent: u64,
     /// Answers that came after their time.
     pub answers_late: u64,
@@ -86,6 +83,12 @@ pub struct Info {
     pub messages_received: u64,
     /// Bytes fed.
     pub bytes_received: u64,
+    /// Complete messages that [`feed_sent`](Engine::feed_sent) found.
+    pub messages_sent: u64,
+    /// Bytes that went through [`feed_sent`](Engine::feed_sent).
+    pub bytes_sent: u64,
+    /// What would have been DOWN, with `observe_only`.
+    pub would_be_downs: u64,
 }
 
 /// While it lives its thread is the only one that takes from the link.
@@ -120,6 +123,22 @@ impl Found<'_> {
     /// Whether it is still the link that was found.
     fn check_open(&self) -> Result<(), Error> {
         if self.words.is_open(self.key.generation) { Ok(()) } else { Err(Error::no_link()) }
+    }
+
+    /// What hbeat keeps of a protocol that it speaks; `instead` is the call for who parses himself.
+    fn desk(&self, instead: &str) -> Result<Arc<Desk>, Error> {
+        let desk = self.shard.desks.find(self.key.index);
+        self.check_open()?;
+        let sentence = || format!("protocol is \"none\": the application parses for itself and says {instead}");
+        desk.ok_or_else(|| Error::new(Code::WrongMode, sentence()))
+    }
+
+    /// Something was sent, maybe the beat taken last; `tells`: the shard may be told.
+    fn left(&self, at: Stamp, tells: impl FnOnce() -> bool) {
+        forward(self.words.sent, at, || self.inner.now());
+        if self.words.has(beat::LEAVING) && tells() && self.words.clear(beat::LEAVING) != 0 {
+            self.shard.note(Command::Link(self.key, Said::Sent { at }));
+        }
     }
 
     /// Told at once to a shard that waits for news of the link.
@@ -183,8 +202,10 @@ impl Engine {
         let now_ns = inner.clock.now_ns();
         let opened = inner.clock.ceil(now_ns);
         let policy = inner.policies.share(policy);
-        let desk = Desk::new(options.protocol, Arc::clone(&policy)).map(Arc::new);
-        let bits = if options.start_paused { beat::PAUSED } else { 0 };
+        let total = Arc::clone(&shard.desks.traffic);
+        let desk = Desk::new(options.protocol, Arc::clone(&policy), total).map(Arc::new);
+        let paused = if options.start_paused { beat::PAUSED } else { 0 };
+        let bits = paused | if policy.observe_only { beat::OBSERVED } else { 0 };
         let mut slots = shard.table.slots();
         if slots.shut {
             return Err(Error::new(Code::Stopped, "the engine was stopped"));
@@ -271,15 +292,13 @@ impl Engine {
     /// # Errors
     /// [`Code::NoLink`], [`Code::Stopped`].
     pub fn sent(&self, link: LinkId, now_ns: u64) -> Result<(), Code> {
-        let at = self.inner.stamp(now_ns).0;
-        let shard = self.inner.shard(link).ok_or_else(|| self.inner.why_not())?;
+        let inner = &*self.inner;
+        let at = inner.stamp(now_ns).0;
+        let shard = inner.shard(link).ok_or_else(|| inner.why_not())?;
         let key = link.key();
-        let words = shard.table.find(key).ok_or_else(|| self.inner.why_not())?;
-        forward(words.sent, at, || self.inner.now());
+        let words = shard.table.find(key).ok_or_else(|| inner.why_not())?;
         // After a fork the queue must not be touched.
-        if words.has(beat::LEAVING) && self.inner.check_fork().is_ok() && words.clear(beat::LEAVING) != 0 {
-            shard.note(Command::Link(key, Said::Sent { at }));
-        }
+        Found { inner, shard, key, words }.left(at, || inner.check_fork().is_ok());
         Ok(())
     }
 
@@ -292,13 +311,7 @@ impl Engine {
     pub fn feed(&self, link: LinkId, bytes: &[u8], now_ns: u64) -> Result<bool, Error> {
         let found = self.inner.find(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
-        let Some(desk) = found.shard.desks.find(found.key.index) else {
-            found.check_open()?;
-            return Err(Error::new(
-                Code::WrongMode,
-                "protocol is \"none\": the application parses for itself and says hbeat_link_received",
-            ));
-        };
+        let desk = found.desk("hbeat_link_received")?;
         let at_us = micros(now_ns);
         let answer = |sequence| found.news(Said::Answer { sequence, at, at_us });
         let beat_received = |sequence| found.note(Said::BeatReceived { sequence, at });
@@ -324,6 +337,54 @@ impl Engine {
         })
     }
 
+    /// Reads a portion of what the application writes: what it sent counts as by [`sent`](Self::sent), and with
+    /// `observe_only` its beats are the link's tries.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), but [`Code::Desync`] changes nothing but that no more beats are seen.
+    pub fn feed_sent(&self, link: LinkId, bytes: &[u8], now_ns: u64) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        let (at, now_ns) = self.inner.stamp(now_ns);
+        let desk = found.desk("hbeat_link_sent")?;
+        let observed = found.words.has(beat::OBSERVED);
+        let beat_sent = |sequence| {
+            if observed {
+                found.tell(Said::BeatSent { sequence, at, at_us: micros(now_ns) });
+            }
+        };
+        let desync = desk
+            .feed_sent(bytes, observed, beat_sent)
+            .map_err(|Busy| Error::new(Code::Busy, "another thread is inside feed_sent of this link"))?;
+        if !bytes.is_empty() {
+            found.left(at, || true);
+        }
+        match desync {
+            None => Ok(()),
+            Some(desync) => Err(Error::new(
+                Code::Desync,
+                format!("what was sent is not {}: {desync}; no beat in it is seen any more", desk.protocol),
+            )),
+        }
+    }
+
+    /// Says that the application's own heartbeat sent a beat, for who parses himself.
+    ///
+    /// # Errors
+    /// [`Code::WrongMode`] where the policy is not one of `observe_only`, and as [`start`](Self::start).
+    pub fn beat_sent(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        if !found.words.has(beat::OBSERVED) {
+            return Err(Error::new(
+                Code::WrongMode,
+                "observe_only is no: beats of this link are hbeat's, hbeat_link_take gives them",
+            ));
+        }
+        let (at, now_ns) = self.inner.stamp(now_ns);
+        forward(found.words.sent, at, || self.inner.now());
+        found.tell(Said::BeatSent { sequence, at, at_us: micros(now_ns) });
+        Ok(())
+    }
+
     /// Takes all pending frames of a link to be written now: answers that are owed, then the beat that is due.
     /// `sequence` goes in as the application's next free number and comes out advanced if it was used; `None`: hbeat
     /// counts by itself.
@@ -346,6 +407,9 @@ impl Engine {
         let desk = found.shard.desks.find(found.key.index);
         found.check_open()?;
         let mut taken = Taken::default();
+        if found.words.has(beat::OBSERVED) {
+            return Ok(taken);
+        }
         if let Some(desk) = &desk {
             found.take_answers(desk, now_ns, buffer, &mut taken);
         }
@@ -416,6 +480,11 @@ impl Engine {
         let found = self.inner.find(link)?;
         policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
         let policy = self.inner.policies.share(policy);
+        if policy.observe_only {
+            found.words.set(beat::OBSERVED);
+        } else {
+            found.words.clear(beat::OBSERVED);
+        }
         if let Some(desk) = found.shard.desks.find(found.key.index) {
             desk.set_policy(Arc::clone(&policy));
         }
@@ -434,15 +503,13 @@ impl Engine {
             let ages = Ages::of(row, words, now);
             let observed = row.fd.map(net::observe).unwrap_or_default();
             let tally = &row.tally;
-            let read = |counter: fn(&Counters) -> &std::sync::atomic::AtomicU64| {
-                row.desk.as_ref().map_or(0, |desk| counter(&desk.counters).load(Ordering::Relaxed))
-            };
+            let read = |what| row.desk.as_ref().map_or(0, |desk| desk.traffic.read(what));
             Info {
                 link,
                 data: row.data,
                 name: row.name.clone(),
                 state: evidence.state,
-                cause: row.cause,
+                cause: evidence.cause,
                 detail: row.detail,
                 tries: u32::from(evidence.misses),
                 tries_max: row.policy.tries,
@@ -451,21 +518,22 @@ impl Engine {
                 last_received_ms: ages.received_ms,
                 last_sent_ms: ages.sent_ms,
                 in_state_ms: now.since(row.state_since).max(0) as u32,
-                rtt_us: tally.rtt_us(),
-                rtt_min_us: tally.rtt.map(|rtt| rtt.min_us),
-                rtt_max_us: tally.rtt.map(|rtt| rtt.max_us),
+                rtt: row.rtt,
                 unread_bytes: observed.unread_bytes,
                 send_queue_bytes: observed.send_queue_bytes,
-                beats_sent: tally.beats_sent.into(),
-                answers_received: tally.answers_received.into(),
-                beats_received: u64::from(tally.beats_received) + read(|counters| &counters.beats_received),
-                answers_sent: read(|counters| &counters.answers_sent),
-                answers_late: tally.answers_late.into(),
-                answers_unmatched: tally.answers_unmatched.into(),
-                answers_dropped: read(|counters| &counters.answers_dropped),
-                misses: tally.misses.into(),
-                messages_received: read(|counters| &counters.messages_received),
-                bytes_received: read(|counters| &counters.bytes_received),
+                beats_sent: tally[Counted::BeatsSent].into(),
+                answers_received: tally[Counted::AnswersReceived].into(),
+                beats_received: tally[Counted::BeatsReceived].into(),
+                answers_sent: read(Counted::AnswersSent),
+                answers_late: tally[Counted::AnswersLate].into(),
+                answers_unmatched: tally[Counted::AnswersUnmatched].into(),
+                answers_dropped: read(Counted::AnswersDropped),
+                misses: tally[Counted::Misses].into(),
+                messages_received: read(Counted::MessagesReceived),
+                bytes_received: read(Counted::BytesReceived),
+                messages_sent: read(Counted::MessagesSent),
+                bytes_sent: read(Counted::BytesSent),
+                would_be_downs: tally[Counted::WouldBeDowns].into(),
             }
         });
         self.inner.nudge();
@@ -507,7 +575,7 @@ impl Found<'_> {
             };
             taken.length += length;
             ring.pop_front();
-            Counters::add(&desk.counters.answers_sent, 1);
+            desk.count(Counted::AnswersSent, 1);
         }
         self.words.clear(beat::OWED);
     }

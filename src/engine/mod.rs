@@ -6,6 +6,7 @@
 //! - `shard`, `rows`: one shard's links and the turn that moves them
 //! - `delivery`, `lanes`: from shard to application
 //! - `links`: the calls about one link; `drive`: the calls that turn the engine
+//! - `stats`: what is counted, of links and of the engine
 //! - `clock`, `sys`: where time comes from, and the system calls of our own
 
 mod clock;
@@ -20,6 +21,7 @@ mod links;
 mod options;
 mod rows;
 mod shard;
+mod stats;
 mod sys;
 mod table;
 
@@ -32,6 +34,7 @@ pub use options::{
     Callbacks, EVENTS_ALL, EVENTS_DEFAULT, Level, LinkData, LinkOptions, OnEvent, OnLog, OnPanic, OnRelease, Options,
     Run, TimeSource,
 };
+pub use stats::{Counted, Histogram, Rtt, Stats, Times};
 pub use sys::monotonic_ns;
 
 use clock::Clock;

@@ -97,9 +97,9 @@ pub struct Options {
 }
 
 /// Events that are handed out unless an engine or a link asks for others: all but ANSWER and BEAT_RECEIVED.
-pub const EVENTS_DEFAULT: u32 = 7998;
+pub const EVENTS_DEFAULT: u32 = 16190;
 /// All events.
-pub const EVENTS_ALL: u32 = 8190;
+pub const EVENTS_ALL: u32 = 16382;
 
 impl Default for Options {
     fn default() -> Self {

@@ -3,8 +3,9 @@
 use super::desk::Desk;
 use super::lock;
 use super::options::LinkData;
+use super::stats::{Rtt, Tally};
 use super::table::Key;
-use crate::core::{Cause, Link, Policy, Queued, Side, Stamp};
+use crate::core::{Link, Policy, Queued, Side, Stamp};
 use std::sync::{Arc, Mutex};
 
 /// One open link.
@@ -14,6 +15,8 @@ pub struct Row {
     pub side: Option<Box<Side>>,
     /// When the wheel looks at it next.
     pub queued: Option<Stamp>,
+    /// When its latest look was due.
+    pub due: Stamp,
     pub policy: Arc<Policy>,
     pub ordinal: u32,
     pub events: u32,
@@ -23,40 +26,12 @@ pub struct Row {
     pub desk: Option<Arc<Desk>>,
     pub opened: Stamp,
     pub state_since: Stamp,
-    pub cause: Option<Cause>,
+    /// It was given up.
+    pub down: bool,
+    /// What a report said.
     pub detail: u32,
     pub tally: Tally,
-}
-
-/// What happened to a link so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    pub beats_sent: u32,
-    pub answers_received: u32,
-    pub answers_late: u32,
-    pub answers_unmatched: u32,
-    pub beats_received: u32,
-    pub misses: u32,
     pub rtt: Option<Rtt>,
-}
-
-/// Round-trip times in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Rtt {
-    pub last_us: u32,
-    pub min_us: u32,
-    pub max_us: u32,
-}
-
-impl Tally {
-    pub fn add_rtt(&mut self, rtt_us: u32) {
-        let before = self.rtt.unwrap_or(Rtt { last_us: rtt_us, min_us: rtt_us, max_us: rtt_us });
-        self.rtt = Some(Rtt { last_us: rtt_us, min_us: before.min_us.min(rtt_us), max_us: before.max_us.max(rtt_us) });
-    }
-
-    pub fn rtt_us(&self) -> Option<u32> {
-        self.rtt.map(|rtt| rtt.last_us)
-    }
 }
 
 /// How many policies are kept for the next link.
@@ -144,7 +119,7 @@ impl Queued for Rows {
 
     fn clear(&mut self, id: u32) {
         if let Some(row) = self.get_mut(id) {
-            row.queued = None;
+            row.due = row.queued.take().unwrap_or(row.due);
         }
     }
 }

@@ -10,10 +10,13 @@ use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
 use super::lock;
-use super::rows::{Row, Rows, Tally};
+use super::rows::{Row, Rows};
+use super::stats::{Counted, Histogram, Rtt, Stats, Tally};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
-use crate::core::{Answered, Cause, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, Wheel};
+use crate::core::{
+    Answered, Cause, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel,
+};
 use crate::net::{Observed, observe};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -60,6 +63,9 @@ pub struct Turns {
     /// When the clock was last read.
     read_ns: u64,
     suspended_ns: u64,
+    pub stats: Stats,
+    pub rtt: Histogram,
+    pub lateness: Histogram,
     ended: bool,
 }
 
@@ -101,6 +107,9 @@ impl Shard {
                 pause: None,
                 read_ns: start_ns,
                 suspended_ns: sys::suspended_ns(),
+                stats: Stats::default(),
+                rtt: Histogram::default(),
+                lateness: Histogram::default(),
                 ended: false,
             }),
         }
@@ -229,20 +238,26 @@ impl Shard {
         key: Key,
         look: impl FnOnce(&Row, &Words<'_>, Stamp) -> T,
     ) -> Result<T, Error> {
+        let seen = self.attend(engine, |turns, now| {
+            let row = turns.rows.get(key.index).filter(|row| row.key == key);
+            row.zip(self.table.find(key)).map(|(row, words)| look(row, &words, now))
+        });
+        seen.ok_or_else(Error::no_link)
+    }
+
+    /// Looks at what the shard knows after everything said so far has been acted upon.
+    pub fn attend<T>(&self, engine: &Inner, look: impl FnOnce(&Turns, Stamp) -> T) -> T {
         let mut turns = self.turns();
         let mut turn = Turn { engine, shard: self, turns: &mut turns };
         turn.catch_up();
         let next = turn.plan();
-        let now = turns.clock.latest();
-        let row = turns.rows.get(key.index).filter(|row| row.key == key);
-        let words = self.table.find(key);
-        let seen = row.zip(words).map(|(row, words)| look(row, &words, now));
+        let seen = look(&turns, turns.clock.latest());
         engine.delivery.push(&mut turns.outbox);
         self.plan(engine, next);
         drop(turns);
         // What was heard may be due before the shard meant to turn.
         self.rouse();
-        seen.ok_or_else(Error::no_link)
+        seen
     }
 }
 

@@ -42,6 +42,8 @@ pub mod beat {
     pub const LEAVING: u32 = 1 << 7;
     /// Answers are owed.
     pub const OWED: u32 = 1 << 8;
+    /// hbeat only watches: it sends and answers nothing.
+    pub const OBSERVED: u32 = 1 << 9;
 }
 
 /// Generation and last received stamp: the pair that `received` touches.

@@ -111,6 +111,19 @@ pub(super) unsafe fn write<T: Plain>(mut value: T, place: *mut u8, size: usize) 
     }
 }
 
+/// That a place of `size` bytes takes all that a struct says: what an older caller's lacks must be 0.
+pub(super) fn check_fits<T: Plain>(value: &T, size: usize, name: &str) -> Result<(), Failure> {
+    let length = size_of::<T>().saturating_sub(size);
+    // SAFETY: a Plain has no padding, so that all its bytes can be read; these are its last `length` ones.
+    let cut = unsafe { slice::from_raw_parts(ptr::from_ref(value).cast::<u8>().add(size_of::<T>() - length), length) };
+    if cut.iter().any(|byte| *byte != 0) {
+        let sentence =
+            format!("{name} has {size} bytes, which lack a field that is not 0: build against a newer hbeat.h");
+        return Err(Failure::new(HBEAT_ERR_UNSUPPORTED, sentence));
+    }
+    Ok(())
+}
+
 /// That an output has a place.
 pub(super) fn check_output<T>(place: *mut T, name: &str) -> Result<(), Failure> {
     if place.is_null() { Err(Failure::null(name)) } else { Ok(()) }
@@ -331,7 +344,7 @@ mod tests {
     #[test]
     fn structs_that_go_out_fill_their_place_and_no_more() {
         let policy = hbeat_policy::from(&crate::core::Policy::preset("cmpp").unwrap());
-        for (size, told) in [(60, 60), (72, 60)] {
+        for (size, told) in [(60, 60), (64, 64), (72, 64)] {
             let mut place = [0xEE_u8; 80];
             unsafe { write(policy, place.as_mut_ptr(), size) };
             assert_eq!(place[..4], (told as u32).to_ne_bytes());

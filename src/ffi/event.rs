@@ -12,9 +12,9 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 
 /// events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*.
-pub const HBEAT_EVENTS_DEFAULT: u32 = 7998u32;
+pub const HBEAT_EVENTS_DEFAULT: u32 = 16190u32;
 /// events: all.
-pub const HBEAT_EVENTS_ALL: u32 = 8190u32;
+pub const HBEAT_EVENTS_ALL: u32 = 16382u32;
 
 const _: () = assert!(HBEAT_EVENTS_DEFAULT == crate::engine::EVENTS_DEFAULT);
 const _: () = assert!(HBEAT_EVENTS_ALL == crate::engine::EVENTS_ALL);
@@ -103,6 +103,9 @@ pub enum hbeat_event_type {
     HBEAT_EVENT_APP_NOT_RESPONDING = 11,
     /// Of the engine: a bug in hbeat was caught; nothing is watched any more.
     HBEAT_EVENT_ENGINE_FAILED = 12,
+    /// With observe_only: the link would be DOWN now, for the cause of the event. It stays SUSPECT until a sign of life
+    /// (UP) or a report of the application's (DOWN).
+    HBEAT_EVENT_WOULD_BE_DOWN = 13,
 }
 
 /// Something that happened, with the evidence. Comes out of hbeat only. In a callback it is valid until the callback
@@ -122,7 +125,7 @@ pub struct hbeat_event {
     pub at_ns: u64,
     /// HBEAT_STATE_* after it; 0 for an event of the engine.
     pub state: u32,
-    /// HBEAT_CAUSE_*; other than 0 when the link is DOWN.
+    /// HBEAT_CAUSE_*; other than 0 when the link is DOWN or, with observe_only, would be.
     pub cause: u32,
     /// SEND: the number of this try from 1, 0 outside a probe. Others: tries missed.
     pub tries: u32,
@@ -447,7 +450,7 @@ mod tests {
     fn an_event_that_hbeat_did_not_fill_has_no_text() {
         let good = hbeat_event::from(&down());
         for (bad, sentence) in [
-            (hbeat_event { r#type: 13, ..good }, "event.type is 13, allowed is HBEAT_EVENT_*"),
+            (hbeat_event { r#type: 14, ..good }, "event.type is 14, allowed is HBEAT_EVENT_*"),
             (hbeat_event { r#type: 0, ..good }, "event.type is 0, allowed is HBEAT_EVENT_*"),
             (hbeat_event { state: 6, ..good }, "event.state is 6, allowed is HBEAT_STATE_*"),
             (hbeat_event { cause: 15, ..good }, "event.cause is 15, allowed is HBEAT_CAUSE_*"),

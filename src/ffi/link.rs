@@ -56,7 +56,7 @@ pub struct hbeat_info {
     pub struct_size: u32,
     /// HBEAT_STATE_*.
     pub state: u32,
-    /// HBEAT_CAUSE_*.
+    /// HBEAT_CAUSE_*: why it is DOWN or, with observe_only, would be.
     pub cause: u32,
     /// What hbeat_link_report_down said.
     pub detail: u32,
@@ -88,13 +88,13 @@ pub struct hbeat_info {
     pub unread_bytes: i32,
     /// Bytes that wait in its send queue; -1 = not known.
     pub send_queue_bytes: i32,
-    /// Beats taken.
+    /// Beats taken; with observe_only those that the application sent.
     pub beats_sent: u64,
     /// Answers that matched a beat.
     pub answers_received: u64,
     /// Beats of the peer.
     pub beats_received: u64,
-    /// Answers taken.
+    /// Answers taken; with observe_only those that hbeat_link_feed_sent found.
     pub answers_sent: u64,
     /// Answers that came after their time; no sign of life.
     pub answers_late: u64,
@@ -110,6 +110,16 @@ pub struct hbeat_info {
     pub bytes_received: u64,
     /// Name of the link; UTF-8, ends with a NUL.
     pub name: [c_char; HBEAT_NAME_MAX],
+    /// Complete messages that hbeat_link_feed_sent found.
+    pub messages_sent: u64,
+    /// Bytes that went through hbeat_link_feed_sent.
+    pub bytes_sent: u64,
+    /// With observe_only: how often the link would have been given up.
+    pub would_be_downs: u64,
+    /// How many round-trip times were taken.
+    pub rtt_count: u64,
+    /// All of them together, in microseconds.
+    pub rtt_sum_us: u64,
 }
 
 plain!(hbeat_info {
@@ -142,6 +152,11 @@ plain!(hbeat_info {
     messages_received,
     bytes_received,
     name,
+    messages_sent,
+    bytes_sent,
+    would_be_downs,
+    rtt_count,
+    rtt_sum_us,
 } until name);
 
 impl From<&Info> for hbeat_info {
@@ -160,9 +175,9 @@ impl From<&Info> for hbeat_info {
             last_received_ms: or_unknown(info.last_received_ms),
             last_sent_ms: or_unknown(info.last_sent_ms),
             in_state_ms: info.in_state_ms,
-            rtt_us: or_unknown(info.rtt_us),
-            rtt_min_us: or_unknown(info.rtt_min_us),
-            rtt_max_us: or_unknown(info.rtt_max_us),
+            rtt_us: or_unknown(info.rtt.map(|rtt| rtt.last_us)),
+            rtt_min_us: or_unknown(info.rtt.map(|rtt| rtt.min_us)),
+            rtt_max_us: or_unknown(info.rtt.map(|rtt| rtt.max_us)),
             unread_bytes: byte_count(info.unread_bytes),
             send_queue_bytes: byte_count(info.send_queue_bytes),
             beats_sent: info.beats_sent,
@@ -176,6 +191,11 @@ impl From<&Info> for hbeat_info {
             messages_received: info.messages_received,
             bytes_received: info.bytes_received,
             name: link_name(info.name.as_deref(), Some(info.link)),
+            messages_sent: info.messages_sent,
+            bytes_sent: info.bytes_sent,
+            would_be_downs: info.would_be_downs,
+            rtt_count: info.rtt.map_or(0, |rtt| rtt.count),
+            rtt_sum_us: info.rtt.map_or(0, |rtt| rtt.sum_us),
         }
     }
 }
@@ -361,6 +381,53 @@ pub unsafe extern "C" fn hbeat_link_feed(
         let (engine, bytes) = unsafe { (engine_at(engine)?, self::bytes(bytes.cast(), length, "bytes")?) };
         let owed = engine.feed(LinkId(link), bytes, now_ns)?;
         Ok(if owed { HBEAT_INFO_SEND } else { HBEAT_OK })
+    })
+}
+
+/// Shows hbeat the bytes that the application writes, in order, in portions of any size; replaces hbeat_link_sent. With
+/// observe_only the beats in them are the link's tries. Otherwise they only count: messages, bytes, and that something
+/// was sent. Begin at the first byte of the connection, or of any message.
+///
+/// Threads: any, one at a time for each link.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread is in this call for this link; DESYNC: what was
+/// sent is not the protocol, and no beat in it is seen any more; WRONG_MODE with protocol "none".
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_feed_sent(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    bytes: *const c_void,
+    length: usize,
+    now_ns: u64,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
+        let (engine, bytes) = unsafe { (engine_at(engine)?, self::bytes(bytes.cast(), length, "bytes")?) };
+        engine.feed_sent(LinkId(link), bytes, now_ns)?;
+        Ok(HBEAT_OK)
+    })
+}
+
+/// With observe_only: the application's own heartbeat sent a beat with this number; for who parses himself.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; WRONG_MODE where observe_only is 0.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_beat_sent(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    sequence: u32,
+    now_ns: u64,
+) -> hbeat_status {
+    guard(|| {
+        // SAFETY: an engine that lives, by the rules at the head of the header.
+        unsafe { engine_at(engine) }?.beat_sent(LinkId(link), sequence, now_ns)?;
+        Ok(HBEAT_OK)
     })
 }
 
@@ -590,7 +657,7 @@ mod tests {
         assert!(sentence.starts_with("name is too long (\"nnn") && sentence.ends_with("allowed are 63 bytes"));
         assert!(refused(hbeat_link_options { name: c"\xC3".as_ptr(), ..zero() }).ends_with("is not UTF-8 at byte 0"));
         assert_eq!(refused(hbeat_link_options { start_paused: 2, ..zero() }), "start_paused is 2, allowed is 0 or 1");
-        assert!(refused(hbeat_link_options { events: 1 << 13, ..zero() }).starts_with("events is 0x2000"));
+        assert!(refused(hbeat_link_options { events: 1 << 14, ..zero() }).starts_with("events is 0x4000"));
     }
 
     #[test]
@@ -605,6 +672,8 @@ mod tests {
                 hbeat_link_received(engine, 1, 0),
                 hbeat_link_sent(engine, 1, 0),
                 hbeat_link_feed(engine, 1, null(), 0, 0),
+                hbeat_link_feed_sent(engine, 1, null(), 0, 0),
+                hbeat_link_beat_sent(engine, 1, 0, 0),
                 hbeat_link_take(engine, 1, null_mut(), 0, null_mut(), 0, null_mut()),
                 hbeat_link_unsent(engine, 1, 0),
                 hbeat_link_answer_received(engine, 1, 0, 0),

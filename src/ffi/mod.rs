@@ -21,6 +21,7 @@ mod event;
 mod last_error;
 mod link;
 mod policy;
+mod stats;
 mod status;
 mod version;
 
@@ -30,6 +31,7 @@ pub use event::*;
 pub use last_error::*;
 pub use link::*;
 pub use policy::*;
+pub use stats::*;
 pub use status::*;
 pub use version::*;
 

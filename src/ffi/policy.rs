@@ -1,6 +1,6 @@
 //! Policies: when to beat, how long to wait, how many tries.
 
-use super::convert::{check_output, check_size, choice, flag, plain, put_text, read, text, write};
+use super::convert::{check_fits, check_output, check_size, choice, flag, plain, put_text, read, text, write};
 use super::last_error::Failure;
 use super::status::hbeat_status_code::HBEAT_OK;
 use super::{Outcome, guard, hbeat_status};
@@ -66,6 +66,10 @@ pub struct hbeat_policy {
     pub late_reader_limit_ms: u32,
     /// Intervals in a row with a sign of life that bring a DOWN link back (datagrams): 0 to 255; 0 = DOWN is final.
     pub up_after: u32,
+    /// 1: the application has a heartbeat of its own, and hbeat only watches it. Nothing is sent or answered; the
+    /// application's beats, seen by hbeat_link_feed_sent or told by hbeat_link_beat_sent, are the tries; what would be
+    /// DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
+    pub observe_only: u32,
 }
 
 plain!(hbeat_policy {
@@ -84,6 +88,7 @@ plain!(hbeat_policy {
     partial_ms,
     late_reader_limit_ms,
     up_after,
+    observe_only,
 } until up_after);
 
 impl From<&Policy> for hbeat_policy {
@@ -116,6 +121,7 @@ impl From<&Policy> for hbeat_policy {
             partial_ms: policy.partial_ms,
             late_reader_limit_ms: policy.late_reader_limit_ms,
             up_after: policy.up_after,
+            observe_only: u32::from(policy.observe_only),
         }
     }
 }
@@ -148,6 +154,7 @@ pub(super) unsafe fn read_policy(pointer: *const hbeat_policy) -> Result<Policy,
         partial_ms: policy.partial_ms,
         late_reader_limit_ms: policy.late_reader_limit_ms,
         up_after: policy.up_after,
+        observe_only: flag(policy.observe_only, "observe_only")?,
     };
     policy.check()?;
     Ok(policy)
@@ -160,9 +167,10 @@ pub(super) unsafe fn read_policy(pointer: *const hbeat_policy) -> Result<Policy,
 unsafe fn fill(place: *mut hbeat_policy, size: usize, make: impl FnOnce() -> Result<Policy, Failure>) -> Outcome {
     check_output(place, "policy")?;
     check_size::<hbeat_policy>(size, "policy_size")?;
-    let policy = make()?;
+    let policy = hbeat_policy::from(&make()?);
+    check_fits(&policy, size, "policy")?;
     // SAFETY: as for this function; the size was checked.
-    unsafe { write(hbeat_policy::from(&policy), place.cast(), size) };
+    unsafe { write(policy, place.cast(), size) };
     Ok(HBEAT_OK)
 }
 
@@ -192,13 +200,14 @@ pub unsafe extern "C" fn hbeat_policy_preset(
 /// Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
 /// changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
 /// late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
-/// periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer (yes, no).
+/// periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer, observe_only (yes, no).
 /// The policy is checked as by hbeat_policy_check.
 ///
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, SIZE; INVALID for a text or a policy that is refused: hbeat_last_error names the word.
+/// Errors: NULL, SIZE; INVALID for a text or a policy that is refused: hbeat_last_error names the word; UNSUPPORTED
+/// where the caller's struct is older than a word of the text.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_policy_parse(
@@ -285,7 +294,9 @@ mod tests {
     use super::*;
     use crate::ffi::convert::array_text;
     use crate::ffi::last_error::tests::last_error;
-    use crate::ffi::status::hbeat_status_code::{HBEAT_ERR_INVALID, HBEAT_ERR_NULL, HBEAT_ERR_SIZE};
+    use crate::ffi::status::hbeat_status_code::{
+        HBEAT_ERR_INVALID, HBEAT_ERR_NULL, HBEAT_ERR_SIZE, HBEAT_ERR_UNSUPPORTED,
+    };
     use std::mem::zeroed;
     use std::ptr::null_mut;
 
@@ -302,7 +313,7 @@ mod tests {
     #[test]
     fn a_policy_goes_from_text_to_struct_and_back() {
         let policy = parsed(c"cmpp interval=60s timeout=20s proof=answer strategy=periodic jitter=20%");
-        assert_eq!((policy.struct_size, policy.interval_ms, policy.timeout_ms, policy.tries), (60, 60_000, 20_000, 3));
+        assert_eq!((policy.struct_size, policy.interval_ms, policy.timeout_ms, policy.tries), (64, 60_000, 20_000, 3));
         assert_eq!((policy.proof, policy.strategy, policy.jitter_percent, policy.resend), (1, 1, 20, 1));
         let mut buffer = [0; 128];
         let mut length = 0;
@@ -311,6 +322,20 @@ mod tests {
         assert_eq!((printed, length), (0, line.len()));
         let again = unsafe { read_policy(&parsed(&std::ffi::CString::new(line).unwrap())) }.ok();
         assert_eq!(again, unsafe { read_policy(&policy) }.ok());
+    }
+
+    #[test]
+    fn an_older_struct_takes_only_what_it_can_say() {
+        const OLD: usize = 60;
+        let mut policy = unsafe { zeroed() };
+        unsafe {
+            assert_eq!(hbeat_policy_parse(&mut policy, OLD, c"cmpp observe_only=no".as_ptr()), 0);
+            assert_eq!(policy.struct_size as usize, OLD);
+            let refused = hbeat_policy_parse(&mut policy, OLD, c"fast observe_only=yes".as_ptr());
+            assert_eq!(refused, HBEAT_ERR_UNSUPPORTED as i32);
+        }
+        assert_eq!(policy.interval_ms, 180_000, "it is as it was");
+        assert!(last_error().starts_with("policy has 60 bytes, which lack a field that is not 0"), "{}", last_error());
     }
 
     #[test]

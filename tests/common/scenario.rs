@@ -15,13 +15,13 @@
 //! ```
 //!
 //! What the application does: `received`, `sent`, `take [SEQ]`, `really_sent`, `unsent`, `answer SEQ`, `beat`,
-//! `report CAUSE`, `desync`, `start`, `pause`, `policy TEXT`, `unread N`, `full 0|1` (what the descriptor shows),
+//! `beat_sent SEQ` (its own heartbeat's, with `observe_only`), `report CAUSE`, `desync`, `start`, `pause`, `policy TEXT`, `unread N`, `full 0|1` (what the descriptor shows),
 //! `open_message`, `close_message` (an unfinished message begins, is given up), `hang`, `unhang` (notices are not
 //! handed out), `stop_process MS` (nothing of ours runs for so long).
 //! A `received` wakes nobody: what it leads to is seen at the link's next deadline or other input.
 //!
 //! What it is told: `SEND try=N` (0: no try of a probe; `seq=S` when it must carry that number again),
-//! `SUSPECT left=N`, `UP`, `DOWN cause=C tries=N`, `LOCAL_READER_LATE`, `PARTIAL_FRAME`, `APP_NOT_RESPONDING`,
+//! `SUSPECT left=N`, `UP`, `DOWN cause=C tries=N`, `WOULD_BE_DOWN cause=C tries=N`, `LOCAL_READER_LATE`, `PARTIAL_FRAME`, `APP_NOT_RESPONDING`,
 //! `MATCHED [rtt=MS]`, `LATE`, `UNMATCHED`. Order within a moment: answer, notes, change, SEND.
 
 use std::path::Path;

@@ -139,6 +139,7 @@ impl Model {
 
     fn end_probe(&mut self, s: &mut Step<'_>) {
         self.probe = None;
+        self.cause = None;
         self.withdraw(s);
         self.app_told = false;
         self.app_look = None;
@@ -176,7 +177,7 @@ impl Model {
 
     /// The next beat by interval.
     fn beat_due(&self, s: &Step<'_>) -> Option<i64> {
-        if s.c() == 0 || (self.probe.is_some() && !s.slots_are_tries()) {
+        if s.observes() || s.c() == 0 || (self.probe.is_some() && !s.slots_are_tries()) {
             return None;
         }
         if s.periodic() {
@@ -196,6 +197,9 @@ impl Model {
 
     /// The end of the hold time.
     fn hold_due(&self, s: &Step<'_>) -> Option<i64> {
+        if s.observes() && s.policy.probes() {
+            return None;
+        }
         (s.h() > 0 && self.probe.is_none()).then(|| (self.proof + s.h()).max(self.not_before))
     }
 
@@ -205,6 +209,8 @@ impl Model {
         let last = probe.first_due + s.n().max(probe.misses + 1) * s.t();
         Some(if s.slots_are_tries() {
             (probe.first_due + (probe.misses + 1) * s.t()).min(last)
+        } else if s.observes() {
+            self.copy.map_or(last, |copy| copy.r + s.t())
         } else if probe.misses + 1 < s.n() {
             self.copy.map_or(last, |copy| (copy.r + s.t()).min(last))
         } else {
@@ -214,6 +220,9 @@ impl Model {
 
     /// When something is to be judged: a miss, or the end of a hold without tries; and what made it wait.
     fn judgement_due(&self, s: &Step<'_>) -> Option<i64> {
+        if self.exhausted() || (s.observes() && self.waits_for_a_beat()) {
+            return None;
+        }
         let plain = match self.probe {
             Some(_) => self.miss_due(s),
             None if !s.can_probe() => self.hold_due(s),
@@ -221,6 +230,15 @@ impl Model {
         }?;
         let waits = [self.reader.look, self.app_look];
         Some(waits.into_iter().flatten().fold(plain, i64::max))
+    }
+
+    /// With `observe_only`: what would be the verdict was told.
+    pub(super) fn exhausted(&self) -> bool {
+        self.cause.is_some() && self.state == State::Suspect
+    }
+
+    fn waits_for_a_beat(&self) -> bool {
+        self.probe.is_some() && self.copy.is_some_and(|copy| copy.stage == Stage::Noticed)
     }
 
     fn partial_due(&self, s: &Step<'_>) -> Option<i64> {
@@ -258,6 +276,9 @@ impl Model {
     }
 
     fn notice(&mut self, s: &mut Step<'_>) {
+        if s.observes() {
+            return;
+        }
         s.out.notice = Some(match self.probe {
             Some(probe) => Notice {
                 attempt: (probe.misses + 1) as u8,
@@ -272,14 +293,19 @@ impl Model {
         let untaken = self.copy.is_some_and(|copy| !copy.taken());
         self.not_before = i64::MIN;
         if s.can_probe() && self.probe.is_none() {
-            self.probe = Some(Probe { first_due: due, moved: false, misses: 0, sequence: None });
-            self.new_copy(s, due);
+            self.start_probe(s, due);
         } else if !untaken {
             self.new_copy(s, due);
         }
         if !s.can_probe() {
             self.last_one_way = Some(due);
         }
+    }
+
+    pub(super) fn start_probe(&mut self, s: &mut Step<'_>, due: i64) {
+        self.not_before = i64::MIN;
+        self.probe = Some(Probe { first_due: due, moved: false, misses: 0, sequence: None });
+        self.new_copy(s, due);
     }
 
     fn tick(&mut self, s: &mut Step<'_>) {
@@ -341,8 +367,8 @@ impl Model {
     fn verdict(&mut self, s: &mut Step<'_>, facts: Facts, moment: i64) {
         match self.probe {
             Some(_) => self.miss(s, facts, moment),
-            None if self.partial_open() => self.down(s, Cause::PartialFrame),
-            None => self.down(s, Cause::Silent),
+            None if self.partial_open() => self.conclude(s, Cause::PartialFrame),
+            None => self.conclude(s, Cause::Silent),
         }
     }
 
@@ -409,7 +435,8 @@ impl Model {
         let copy = self.copy.expect("a probe has a copy");
         let probe = self.probe.as_mut().expect("a miss belongs to a probe");
         probe.misses += 1;
-        if probe.misses >= s.n() || moment >= probe.first_due + s.n() * s.t() {
+        let time_is_up = !s.observes() && moment >= probe.first_due + s.n() * s.t();
+        if probe.misses >= s.n() || time_is_up {
             let cause = if self.partial_open() {
                 Cause::PartialFrame
             } else if !copy.taken() || facts.send_queue_full == Some(true) {
@@ -417,15 +444,36 @@ impl Model {
             } else {
                 Cause::NoAnswer
             };
-            return self.down(s, cause);
+            return self.conclude(s, cause);
         }
         self.state = State::Suspect;
         s.out.change = Some(Change::Suspect { left: (s.n() - probe.misses) as u8 });
         match copy.stage {
             Stage::Taken { .. } if !s.slots_are_tries() => self.new_copy(s, moment),
+            Stage::Taken { .. } if s.observes() => self.new_copy(s, moment + s.c()),
             Stage::HandedOut => self.copy = Some(Copy { due: moment, r: moment, ..copy }),
             _ => {}
         }
+    }
+
+    fn conclude(&mut self, s: &mut Step<'_>, cause: Cause) {
+        if !s.observes() {
+            return self.down(s, cause);
+        }
+        if self.exhausted() || !matches!(self.state, State::Up | State::Suspect) {
+            return;
+        }
+        self.withdraw(s);
+        if self.probe.is_none() {
+            self.probe = Some(Probe { first_due: s.now, moved: true, misses: 0, sequence: None });
+            self.not_before = i64::MIN;
+        }
+        self.app_told = false;
+        self.app_look = None;
+        self.reader = LateReader::default();
+        self.state = State::Suspect;
+        self.cause = Some(cause);
+        s.out.change = Some(Change::WouldBeDown(cause));
     }
 
     fn down(&mut self, s: &mut Step<'_>, cause: Cause) {
@@ -477,7 +525,7 @@ impl Model {
         let (Some(before), Some(pause), Some(deadline)) = (before, s.context.pause, due) else {
             return;
         };
-        if !matches!(self.state, State::Up | State::Suspect) {
+        if self.exhausted() || !matches!(self.state, State::Up | State::Suspect) {
             return;
         }
         if before == epoch || (s.t() / 2).max(500) >= i64::from(pause.length_ms) {
@@ -509,6 +557,7 @@ impl Model {
 
     fn pause(&mut self, s: &mut Step<'_>) {
         self.state = State::Paused;
+        self.cause = None;
         self.probe = None;
         self.app_told = false;
         self.app_look = None;
@@ -525,6 +574,15 @@ impl Model {
         if old.strategy != s.policy.strategy || old.interval_ms != s.policy.interval_ms {
             self.slot = s.new_grid(s.now);
             self.first_slot = true;
+        }
+        if old.observe_only != s.policy.observe_only {
+            self.withdraw(s);
+            if self.probe.is_some() {
+                return self.end_probe(s);
+            }
+        }
+        if self.exhausted() {
+            return;
         }
         let asks = |policy: &Policy| policy.answer_expected && policy.tries > 0;
         if self.probe.is_none() && asks(old) != asks(s.policy) {
@@ -567,10 +625,11 @@ impl Core for Model {
             Input::BeatReceived { .. } => {}
             Input::HandedOut { at } => self.handed_out(&s, plain(at)),
             Input::Taken { sequence, at, at_us } => self.taken(&s, sequence, plain(at), at_us),
+            Input::BeatSent { sequence, at, at_us } => self.beat_sent(&mut s, sequence, plain(at), at_us),
             Input::Sent { at } => self.really_sent(&s, plain(at)),
             Input::Unsent { at } => self.unsent(&s, plain(at)),
             Input::Report(cause) if self.state != State::Down => self.down(&mut s, cause),
-            Input::Desync if self.state != State::Down => self.down(&mut s, Cause::Desync),
+            Input::Desync if self.state != State::Down => self.conclude(&mut s, Cause::Desync),
             Input::Report(_) | Input::Desync => {}
             Input::Policy(old) => self.new_policy(&mut s, &old),
             Input::Tick => self.tick(&mut s),

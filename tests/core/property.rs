@@ -25,6 +25,8 @@ enum Move {
     Take,
     Sent,
     Unsent,
+    /// The application's own heartbeat sends a beat, again or a new one; seen so long ago.
+    BeatSent(bool, u32),
     /// To one of the latest sequences, stamped so long ago.
     Answer(u32, u32),
     Beat(u32),
@@ -39,32 +41,38 @@ enum Move {
 
 fn a_policy() -> impl Strategy2<Value = Policy> {
     let times = (prop_oneof![1 => Just(0u32), 8 => 1..50u32], 1..50u32, 0..5u32, prop_oneof![Just(0u32), 1..90u32]);
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.8), any::<bool>());
+    let flags = (
+        (any::<bool>(), any::<bool>(), any::<bool>()),
+        (prop::bool::weighted(0.8), any::<bool>(), prop::bool::weighted(0.2)),
+    );
     let rest = (
         prop_oneof![2 => Just(0u32), 1 => 1..=25u32],
         prop_oneof![Just(0u32), 1..30u32],
         prop_oneof![Just(0u32), 1..100u32],
         prop_oneof![2 => Just(0u32), 1 => 1..4u32],
     );
-    (times, flags, rest).prop_map(|((c, t, n, h), (periodic, either, answer_only, expected, same), rest)| {
-        let (jitter_percent, partial_ms, late_reader_limit_ms, up_after) = rest;
-        Policy {
-            interval_ms: c,
-            timeout_ms: t,
-            tries: if expected && (c > 0 || h == 0) { n.max(1) } else { n },
-            strategy: if periodic && c > 0 { Strategy::Periodic } else { Strategy::Idle },
-            idle_on: if either && c > 0 && !periodic { IdleOn::Either } else { IdleOn::Received },
-            proof: if answer_only && expected && n > 0 { Proof::Answer } else { Proof::Any },
-            answer_expected: expected,
-            answer: true,
-            resend: if same { Resend::Same } else { Resend::New },
-            hold_time_ms: if c == 0 || !expected { h.max(1) } else { h },
-            jitter_percent,
-            partial_ms,
-            late_reader_limit_ms,
-            up_after,
-        }
-    })
+    (times, flags, rest).prop_map(
+        |((c, t, n, h), ((periodic, either, answer_only), (expected, same, observe_only)), rest)| {
+            let (jitter_percent, partial_ms, late_reader_limit_ms, up_after) = rest;
+            Policy {
+                interval_ms: c,
+                timeout_ms: t,
+                tries: if expected && (c > 0 || h == 0) { n.max(1) } else { n },
+                strategy: if periodic && c > 0 { Strategy::Periodic } else { Strategy::Idle },
+                idle_on: if either && c > 0 && !periodic { IdleOn::Either } else { IdleOn::Received },
+                proof: if answer_only && expected && n > 0 { Proof::Answer } else { Proof::Any },
+                answer_expected: expected,
+                answer: true,
+                resend: if same { Resend::Same } else { Resend::New },
+                hold_time_ms: if c == 0 || !expected { h.max(1) } else { h },
+                jitter_percent,
+                partial_ms,
+                late_reader_limit_ms,
+                up_after: if observe_only { 0 } else { up_after },
+                observe_only,
+            }
+        },
+    )
 }
 
 /// Small times, and now and then times that a pause of ours or a failed write's second can tell apart.
@@ -111,6 +119,7 @@ fn a_move() -> impl Strategy2<Value = Move> {
         10 => Just(Move::Take),
         2 => Just(Move::Sent),
         2 => Just(Move::Unsent),
+        8 => (prop::bool::weighted(0.3), 0..4u32).prop_map(|(again, ago)| Move::BeatSent(again, ago)),
         4 => (0..4u32, 0..6u32).prop_map(|(back, ago)| Move::Answer(back, ago)),
         2 => (0..6u32).prop_map(Move::Beat),
         2 => any::<bool>().prop_map(Move::Unread),
@@ -147,6 +156,8 @@ struct Pair {
     /// The first notice of the running probe.
     probe_began: Option<Stamp>,
     downs: u32,
+    /// When the application's own heartbeat sent its beats.
+    beats_sent: Vec<Stamp>,
     history: Vec<String>,
 }
 
@@ -173,6 +184,7 @@ impl Pair {
             prompt,
             probe_began: None,
             downs: 0,
+            beats_sent: Vec::new(),
             history: vec![format!("policy {policy:?}, ordinal {ordinal}, tick {tick_ms}")],
         }
     }
@@ -227,6 +239,17 @@ impl Pair {
             }
             Move::Sent => self.give(Input::Sent { at: self.now }),
             Move::Unsent => self.give(Input::Unsent { at: self.now }),
+            Move::BeatSent(again, ago) => {
+                if self.policy.observe_only {
+                    self.next_sequence += u32::from(!again);
+                    // Told late, maybe, but in their order.
+                    let at = self.beats_sent.last().map_or(recently(ago), |before| recently(ago).latest(*before));
+                    let sequence = self.next_sequence;
+                    self.taken.push(sequence);
+                    self.beats_sent.push(at);
+                    self.give(Input::BeatSent { sequence, at, at_us: self.us(at) });
+                }
+            }
             Move::Answer(back, ago) => {
                 let sequence = self.taken.iter().rev().nth(back as usize).copied().unwrap_or(back);
                 let at = recently(ago);
@@ -285,6 +308,7 @@ impl Pair {
             }
         }
         self.check(before.state, &out);
+        self.check_observed(input, &out);
         self.check_proof(before.proof, input, &out);
         self.deadline = out.deadline;
         if out.withdraw {
@@ -371,6 +395,28 @@ impl Pair {
         }
         if state != State::Suspect && out.notice.is_none() && (out.withdraw || self.ended(out)) {
             self.probe_began = None;
+        }
+    }
+
+    /// Who only observes sends nothing, gives nobody up, and judges tries that were really made.
+    fn check_observed(&mut self, input: Input, out: &Output) {
+        let reported = matches!(input, Input::Report(_));
+        if self.policy.observe_only {
+            if out.notice.is_some() || out.app_not_responding {
+                self.fail("a beat of our own on a link that is only observed");
+            }
+            if matches!(out.change, Some(Change::Down(_))) && !reported {
+                self.fail("a link that is only observed was given up");
+            }
+        }
+        let Some(Change::WouldBeDown(cause)) = out.change else { return };
+        if !self.policy.observe_only {
+            self.fail("WOULD_BE_DOWN of a link that is not only observed");
+        }
+        let proof = self.model.evidence().proof;
+        let unanswered = self.beats_sent.iter().filter(|at| at.is_after(proof)).count();
+        if cause == Cause::NoAnswer && unanswered < self.policy.tries as usize && !self.policy_changed {
+            self.fail("fewer beats were sent than tries were missed");
         }
     }
 

@@ -185,6 +185,7 @@ impl<'a> Run<'a> {
             "take" => self.take((!rest.is_empty()).then(number)),
             "really_sent" => self.give(Input::Sent { at }),
             "unsent" => self.give(Input::Unsent { at }),
+            "beat_sent" => self.give(Input::BeatSent { sequence: number(), at, at_us: self.us() }),
             "answer" => self.give(Input::Answer { sequence: number(), at, at_us: self.us() }),
             "beat" => self.give(Input::BeatReceived { at }),
             "report" => self.give(Input::Report(cause(rest))),
@@ -244,6 +245,9 @@ impl<'a> Run<'a> {
         match out.change {
             Some(Change::Up) => lines.push("UP".to_owned()),
             Some(Change::Suspect { left }) => lines.push(format!("SUSPECT left={left}")),
+            Some(Change::WouldBeDown(cause)) => {
+                lines.push(format!("WOULD_BE_DOWN cause={} tries={tries}", name(cause)))
+            }
             Some(Change::Down(cause)) => lines.push(format!("DOWN cause={} tries={tries}", name(cause))),
             None => {}
         }

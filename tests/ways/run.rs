@@ -127,8 +127,8 @@ impl Heard {
             EventKind::BeatReceived | EventKind::Pause => return,
             EventKind::Send => format!("SEND try={}", event.tries),
             EventKind::Suspect => format!("SUSPECT left={}", event.tries_max.saturating_sub(event.tries)),
-            EventKind::Down => {
-                format!("DOWN cause={} tries={}", event.cause.map_or("none", Cause::name), event.tries)
+            EventKind::Down | EventKind::WouldBeDown => {
+                format!("{} cause={} tries={}", event.kind.name(), event.cause.map_or("none", Cause::name), event.tries)
             }
             EventKind::Answer => {
                 event.rtt_us.map_or("MATCHED".to_owned(), |rtt_us| format!("MATCHED rtt={}", rtt_us / 1_000))
@@ -330,6 +330,8 @@ impl<'a> App<'a> {
                 self.heard.take();
             }
             "unsent" => engine.unsent(link, now_ns).unwrap(),
+            "beat_sent" if self.fed => engine.feed_sent(link, &message(ACTIVE_TEST, number(), 0), now_ns).unwrap(),
+            "beat_sent" => engine.beat_sent(link, number(), now_ns).unwrap(),
             "answer" => self.answer(number()),
             "beat" if self.fed => self.feed(&message(ACTIVE_TEST, 1, 0)),
             "beat" => engine.beat_received(link, 1, now_ns).unwrap(),

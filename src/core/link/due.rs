@@ -19,13 +19,25 @@ impl Step<'_> {
     /// When the next miss, or the end of a hold, is to be judged, and what it waits for.
     pub(super) fn judgement_due(&self) -> Option<Stamp> {
         let due = if self.link.has(flag::PROBING) { self.miss_due() } else { self.hold_end()? };
+        if self.link.is_exhausted() || self.waits_for_a_beat() {
+            return None;
+        }
         let held = self.late().filter(|late| late.held).map_or(due, |late| late.look);
         let stalled = self.side.as_ref().and_then(|side| side.stalled);
         Some(due.latest(held).latest(stalled.unwrap_or(due)))
     }
 
+    /// R45: the next try is the next beat of the application's own heartbeat.
+    fn waits_for_a_beat(&self) -> bool {
+        let asked = !self.link.has(flag::WANTED) || self.link.has(flag::HANDED | flag::AGAIN);
+        self.policy.observe_only && self.link.has(flag::PROBING) && !asked
+    }
+
     /// When a beat is due: outside a probe, and inside one where the slots are the tries.
     pub(super) fn beat_due(&self) -> Option<Stamp> {
+        if self.policy.observe_only {
+            return None;
+        }
         let link = &self.link;
         if link.has(flag::PROBING) {
             return self.slot_due().filter(|_| self.is_slot_a_try());
@@ -70,6 +82,10 @@ impl Step<'_> {
         let next = u32::from(self.link.misses) + 1;
         if self.is_slot_a_try() {
             return self.link.first_due.plus(next.wrapping_mul(timeout_ms));
+        }
+        if self.policy.observe_only {
+            // Each try that is really made has its whole timeout.
+            return self.link.reference.plus(timeout_ms);
         }
         let last = self.last_miss();
         if next < self.policy.tries { self.link.reference.plus(timeout_ms).earliest(last) } else { last }

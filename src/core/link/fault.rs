@@ -43,7 +43,11 @@ impl Step<'_> {
         self.link.set(flag::PAUSED_ONCE);
         self.link.pause = pause.epoch;
         let timeout_ms = self.policy.timeout_ms;
-        if !stepped || !self.link.is_judged() || pause.length_ms <= PAUSE_MS.max(timeout_ms / 2) {
+        if !stepped
+            || !self.link.is_judged()
+            || self.link.is_exhausted()
+            || pause.length_ms <= PAUSE_MS.max(timeout_ms / 2)
+        {
             return;
         }
         let moved = |due: Stamp| due.latest(pause.ended).plus(timeout_ms);

@@ -13,10 +13,11 @@ impl Step<'_> {
             Input::BeatReceived { .. } => {}
             Input::HandedOut { at } => self.handed_out(self.past(at)),
             Input::Taken { sequence, at, at_us } => self.beat_taken(sequence, self.past(at), at_us),
+            Input::BeatSent { sequence, at, at_us } => self.beat_sent(sequence, self.past(at), at_us),
             Input::Sent { at } => self.beat_left(self.past(at)),
             Input::Unsent { at } => self.beat_unsent(self.past(at)),
             Input::Report(cause) => self.give_up(cause),
-            Input::Desync => self.give_up(Cause::Desync),
+            Input::Desync => self.conclude(Cause::Desync),
             Input::Policy(before) => self.change_policy(&before),
             Input::Tick => self.act(None),
             Input::Judge(facts) => self.act(Some(facts)),
@@ -107,6 +108,7 @@ impl Step<'_> {
     pub(super) fn drop_probe(&mut self) {
         self.link.clear(flag::PROBING | flag::KEPT);
         self.link.misses = 0;
+        self.link.cause = None;
     }
 
     /// The beat is no longer needed.
@@ -155,6 +157,16 @@ impl Step<'_> {
         self.note_outstanding(sequence, at, at_us);
     }
 
+    /// R45: the beats of the application's own heartbeat are the tries.
+    fn beat_sent(&mut self, sequence: u32, at: Stamp, at_us: u32) {
+        let starts = self.link.is_judged() && self.policy.probes() && !self.link.has(flag::PROBING);
+        if self.policy.observe_only && starts && self.is_news(at, self.link.proof) {
+            self.start_probe(at);
+        }
+        self.beat_taken(sequence, at, at_us);
+        self.link.set(flag::LEFT);
+    }
+
     fn beat_left(&mut self, at: Stamp) {
         self.link.sent = self.link.sent.latest(at);
         if !self.link.has(flag::LEFT | flag::WANTED) && self.link.has(flag::NUMBERED) {
@@ -169,10 +181,12 @@ impl Step<'_> {
     fn beat_unsent(&mut self, at: Stamp) {
         self.forget_latest();
         let taken = self.link.has(flag::NUMBERED) && !self.link.has(flag::WANTED);
-        if taken && self.link.has(flag::PROBING) {
-            self.link.set(flag::WANTED | flag::AGAIN);
+        if taken && self.link.has(flag::PROBING) && !self.link.is_exhausted() {
+            // The application's own heartbeat beats again when it likes.
+            let observed = self.policy.observe_only;
+            self.link.set(flag::WANTED | if observed { 0 } else { flag::AGAIN });
             self.link.clear(flag::HANDED);
-            let again = at.plus(self.policy.timeout_ms.min(AGAIN_MS));
+            let again = if observed { at } else { at.plus(self.policy.timeout_ms.min(AGAIN_MS)) };
             self.link.due = again;
             self.link.reference = again;
         }
@@ -189,6 +203,16 @@ impl Step<'_> {
         }
         if (policy.strategy, policy.interval_ms) != (before.strategy, before.interval_ms) {
             self.new_grid(self.now);
+        }
+        if policy.observe_only != before.observe_only {
+            // Whoever beats from here on begins with all his tries.
+            self.withdraw();
+            if self.link.has(flag::PROBING) {
+                return self.end_probe();
+            }
+        }
+        if self.link.is_exhausted() {
+            return;
         }
         if !self.link.has(flag::PROBING) {
             if policy.probes() != before.probes() {

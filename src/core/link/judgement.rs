@@ -44,7 +44,7 @@ impl Step<'_> {
     fn judge(&mut self, at: Stamp, facts: Facts) {
         if !self.link.has(flag::PROBING) {
             let cause = if self.has_partial() { Cause::PartialFrame } else { Cause::Silent };
-            self.give_up(cause);
+            self.conclude(cause);
         } else if self.link.has(flag::WANTED) && !self.link.has(flag::HANDED | flag::AGAIN) {
             self.stall(at);
         } else {
@@ -88,11 +88,7 @@ impl Step<'_> {
                 self.want(0);
             }
         } else if !self.link.has(flag::PROBING) {
-            self.link.set(flag::PROBING);
-            self.link.clear(flag::KEPT | flag::MOVED);
-            self.link.first_due = at;
-            self.link.misses = 0;
-            self.copy(at);
+            self.start_probe(at);
         } else if !untaken {
             // Rule c: the slots are the tries.
             self.copy(at);
@@ -100,6 +96,14 @@ impl Step<'_> {
         if by_slot {
             self.skip_slots(self.now);
         }
+    }
+
+    pub(super) fn start_probe(&mut self, at: Stamp) {
+        self.link.set(flag::PROBING);
+        self.link.clear(flag::KEPT | flag::MOVED | flag::GRACE);
+        self.link.first_due = at;
+        self.link.misses = 0;
+        self.copy(at);
     }
 
     /// A new copy of the beat is due.
@@ -118,6 +122,9 @@ impl Step<'_> {
     }
 
     fn notice(&mut self, attempt: u8) {
+        if self.policy.observe_only {
+            return;
+        }
         let again = self.policy.resend == Resend::Same && self.link.has(flag::PROBING) && self.link.has(flag::KEPT);
         self.output.notice = Some(Notice { attempt, sequence: again.then_some(self.link.sequence) });
     }
@@ -135,10 +142,10 @@ impl Step<'_> {
     }
 
     fn miss(&mut self, at: Stamp, facts: Facts) {
-        let last = !self.last_miss().is_after(at);
+        let last = !self.policy.observe_only && !self.last_miss().is_after(at);
         self.link.misses = self.link.misses.saturating_add(1);
         if last || u32::from(self.link.misses) >= self.policy.tries {
-            return self.give_up(self.cause(facts));
+            return self.conclude(self.cause(facts));
         }
         self.link.state = State::Suspect;
         let left = (self.policy.tries - u32::from(self.link.misses)).min(u32::from(u8::MAX)) as u8;
@@ -151,6 +158,9 @@ impl Step<'_> {
             self.link.reference = at;
         } else if !self.is_slot_a_try() {
             self.copy(at);
+        } else if self.policy.observe_only {
+            // The next miss counts only if the next slot's beat is sent.
+            self.copy(at.plus(self.policy.interval_ms));
         }
     }
 
@@ -166,6 +176,30 @@ impl Step<'_> {
 
     fn has_partial(&self) -> bool {
         self.side.as_ref().and_then(|side| side.partial).is_some_and(|partial| partial.reported)
+    }
+
+    /// hbeat's own verdict.
+    pub(super) fn conclude(&mut self, cause: Cause) {
+        if self.policy.observe_only { self.note_verdict(cause) } else { self.give_up(cause) }
+    }
+
+    /// R45: what would be the verdict is told; the link waits for what comes, a sign of life or a report.
+    fn note_verdict(&mut self, cause: Cause) {
+        if !self.link.is_judged() || self.link.is_exhausted() {
+            return;
+        }
+        if !self.link.has(flag::PROBING) {
+            self.link.first_due = self.now;
+            self.link.set(flag::PROBING | flag::MOVED);
+            self.link.clear(flag::GRACE);
+        }
+        self.link.state = State::Suspect;
+        self.link.cause = Some(cause);
+        self.withdraw();
+        self.output.change = Some(Change::WouldBeDown(cause));
+        if let Some(side) = self.side {
+            side.late = None;
+        }
     }
 
     /// The verdict, from wherever it comes. It is final on this connection.

@@ -20,7 +20,7 @@ struct Key {
 }
 
 /// The keys, the one place where they are written down, in the order in which they are printed.
-static KEYS: [Key; 14] = [
+static KEYS: [Key; 15] = [
     key("interval", "interval_ms", Form::Time(|p| &mut p.interval_ms)),
     key("timeout", "timeout_ms", Form::Time(|p| &mut p.timeout_ms)),
     key("tries", "tries", Form::Count(|p| &mut p.tries)),
@@ -71,6 +71,7 @@ static KEYS: [Key; 14] = [
     key("partial", "partial_ms", Form::Time(|p| &mut p.partial_ms)),
     key("late_reader_limit", "late_reader_limit_ms", Form::Time(|p| &mut p.late_reader_limit_ms)),
     key("up_after", "up_after", Form::Count(|p| &mut p.up_after)),
+    key("observe_only", "observe_only", Form::Choice(["no", "yes"], |p| p.observe_only, |p, yes| p.observe_only = yes)),
 ];
 
 const fn key(name: &'static str, field: &'static str, form: Form) -> Key {
@@ -94,7 +95,7 @@ impl Policy {
     /// | `strategy` | `idle`, `periodic` |
     /// | `idle_on` | `received`, `either` |
     /// | `proof` | `any`, `answer` |
-    /// | `answer_expected`, `answer` | `yes`, `no` |
+    /// | `answer_expected`, `answer`, `observe_only` | `yes`, `no` |
     /// | `resend` | `new`, `same` |
     ///
     /// # Errors
@@ -329,10 +330,12 @@ mod tests {
             partial_ms: 500,
             late_reader_limit_ms: 120_000,
             up_after: 2,
+            observe_only: false,
         };
         assert_eq!(parsed(line), policy);
         assert_eq!(parsed("strategy=periodic").strategy, Strategy::Periodic);
         assert!(!parsed("answer_expected=no hold=30s").answer_expected);
+        assert!(parsed("cmpp observe_only=yes").observe_only);
     }
 
     #[test]
@@ -415,7 +418,7 @@ mod tests {
         assert_eq!(
             sentence("fast idle=3s"),
             "\"idle=3s\": unknown key, known are interval, timeout, tries, strategy, idle_on, proof, answer_expected, answer, \
-             resend, hold, jitter, partial, late_reader_limit, up_after"
+             resend, hold, jitter, partial, late_reader_limit, up_after, observe_only"
         );
         // The whole is checked, too.
         assert!(

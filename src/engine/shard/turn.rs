@@ -41,9 +41,11 @@ impl Turn<'_> {
         let mut due = std::mem::take(&mut self.turns.due);
         let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
         for index in due.drain(..) {
+            self.note_lateness(index);
             self.visit(index, Some(Input::Tick));
         }
         self.turns.due = due;
+        self.turns.stats.count(Counted::Turns);
         self.engine.delivery.push(&mut self.turns.outbox);
         // Pairs with the fence in `news`: either the flag raised above is seen there, or the command is seen here.
         fence(Ordering::SeqCst);
@@ -54,6 +56,14 @@ impl Turn<'_> {
             return Next::Ended;
         }
         self.plan()
+    }
+
+    fn note_lateness(&mut self, index: u32) {
+        let now_ns = self.turns.read_ns;
+        if let Some(row) = self.turns.rows.get(index) {
+            let due_ns = self.engine.clock.ns_of(row.due, now_ns);
+            self.turns.lateness.record(now_ns.saturating_sub(due_ns) / 1_000);
+        }
     }
 
     /// When something is due next.
@@ -84,6 +94,8 @@ impl Turn<'_> {
         let length_ms = u32::try_from(length_ms).unwrap_or(u32::MAX);
         let epoch = self.turns.pause.map_or(0, |pause| pause.epoch.wrapping_add(1));
         self.turns.pause = Some(Pause { epoch, ended: self.turns.clock.latest(), length_ms });
+        self.turns.stats.count(Counted::Pauses);
+        self.turns.stats[Counted::PausedMs] += u64::from(length_ms);
         let event = Event { detail: length_ms, ..self.engine.event(EventKind::Pause, now_ns) };
         self.turns.outbox.extend(self.engine.item(event));
     }
@@ -111,6 +123,7 @@ impl Turn<'_> {
             link: Link::new(opening.opened),
             side: None,
             queued: None,
+            due: opening.opened,
             policy: opening.policy,
             ordinal: opening.ordinal,
             events: opening.events,
@@ -120,10 +133,13 @@ impl Turn<'_> {
             desk: opening.desk,
             opened: opening.opened,
             state_since: now,
-            cause: None,
+            down: false,
             detail: 0,
             tally: Tally::default(),
+            rtt: None,
         });
+        self.turns.stats.count(Counted::Opened);
+        self.turns.stats.moved(None, Some(State::Paused));
         if opening.start {
             self.visit(index, Some(Input::Start { at: opening.opened }));
         }
@@ -140,22 +156,30 @@ impl Turn<'_> {
             Said::Pause => Input::Pause,
             Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
             Said::BeatReceived { sequence, at } => {
+                self.count(key.index, Counted::BeatsReceived);
                 self.beat_received(key.index, sequence);
                 Input::BeatReceived { at }
             }
             Said::HandedOut { at } => Input::HandedOut { at },
             Said::Taken { sequence, at, at_us } => {
-                row.tally.beats_sent = row.tally.beats_sent.wrapping_add(1);
+                self.count(key.index, Counted::BeatsSent);
                 Input::Taken { sequence, at, at_us }
+            }
+            Said::BeatSent { sequence, at, at_us } => {
+                self.count(key.index, Counted::BeatsSent);
+                Input::BeatSent { sequence, at, at_us }
             }
             Said::Sent { at } => Input::Sent { at },
             Said::Unsent { at, counted } => {
-                row.tally.beats_sent = row.tally.beats_sent.wrapping_sub(u32::from(counted));
+                if counted {
+                    row.tally[Counted::BeatsSent] = row.tally[Counted::BeatsSent].wrapping_sub(1);
+                    self.turns.stats[Counted::BeatsSent] -= 1;
+                }
                 Input::Unsent { at }
             }
             Said::Desync => Input::Desync,
             Said::Report { cause, detail } => {
-                if row.cause.is_none() {
+                if row.link.evidence().state != State::Down {
                     row.detail = detail;
                 }
                 Input::Report(cause)
@@ -181,11 +205,15 @@ impl Turn<'_> {
         }
     }
 
-    fn beat_received(&mut self, index: u32, sequence: u32) {
-        let Some(row) = self.turns.rows.get_mut(index) else { return };
-        if row.desk.is_none() {
-            row.tally.beats_received = row.tally.beats_received.wrapping_add(1);
+    /// Counts something of a link, for the link and for all.
+    fn count(&mut self, index: u32, what: Counted) {
+        if let Some(row) = self.turns.rows.get_mut(index) {
+            row.tally[what] = row.tally[what].wrapping_add(1);
+            self.turns.stats.count(what);
         }
+    }
+
+    fn beat_received(&mut self, index: u32, sequence: u32) {
         if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::BeatReceived.bit() != 0) {
             let event = Event { sequence, ..self.event(row, EventKind::BeatReceived, None) };
             self.turns.outbox.push(Item { event, wanted: true });
@@ -195,6 +223,8 @@ impl Turn<'_> {
     fn close(&mut self, key: Key) {
         let Some(row) = self.turns.rows.remove(key) else { return };
         self.shard.desks.remove(key.index);
+        self.turns.stats.count(Counted::Closed);
+        self.turns.stats.moved(Some(row.link.evidence().state), None);
         let event = self.event(&row, EventKind::Closed, None);
         self.turns.outbox.push(Item { event, wanted: row.events & EventKind::Closed.bit() != 0 });
     }
@@ -245,6 +275,7 @@ impl Turn<'_> {
             tick_ms: self.engine.options.tick_ms,
             pause: self.turns.pause,
         };
+        let before = row.link.evidence().state;
         let mut output = row.link.step(&mut row.side, &context, now, input);
         let partial_frame = output.partial_frame;
         let mut observed = None;
@@ -254,6 +285,10 @@ impl Turn<'_> {
             let facts = Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full };
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
             output.partial_frame |= partial_frame;
+        }
+        let after = row.link.evidence().state;
+        if after != before {
+            self.turns.stats.moved(Some(before), Some(after));
         }
         self.follow(words, index, &output, observed, input);
         if let Some(notice) = output.notice {
@@ -277,6 +312,7 @@ impl Turn<'_> {
             words.clear(beat::WANTED | beat::AGAIN);
         }
         if let Some(notice) = output.notice {
+            self.turns.stats.count(Counted::BeatsDue);
             if let Some(sequence) = notice.sequence {
                 words.sequence.store(sequence, Ordering::Relaxed);
             }
@@ -287,13 +323,16 @@ impl Turn<'_> {
             self.answered(words, index, answered, input);
         }
         if output.local_reader_late {
+            self.turns.stats.count(Counted::ReadersLate);
             self.tell(index, EventKind::LocalReaderLate, observed);
         }
         if output.partial_frame {
+            self.turns.stats.count(Counted::PartialFrames);
             self.tell(index, EventKind::PartialFrame, observed);
             self.turns.rows.get(index).and_then(|row| row.desk.as_ref()).into_iter().for_each(|desk| desk.unwatch());
         }
         if output.app_not_responding {
+            self.turns.stats.count(Counted::AppsNotResponding);
             self.tell(index, EventKind::AppNotResponding, observed);
         }
         if let Some(change) = output.change {
@@ -305,24 +344,36 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         row.state_since = now;
-        let was_down = row.cause.take().is_some();
+        let was_down = std::mem::replace(&mut row.down, matches!(change, Change::Down(_)));
+        let missed = |cause| matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::PartialFrame);
         let kind = match change {
             Change::Up => {
                 // A report that waits to be heard keeps its bit.
                 words.clear(beat::SUSPECT | if was_down { beat::DOWN } else { 0 });
+                self.turns.stats.count(Counted::Ups);
                 EventKind::Up
             }
             Change::Suspect { .. } => {
-                row.tally.misses = row.tally.misses.wrapping_add(1);
                 words.set(beat::SUSPECT);
+                self.turns.stats.count(Counted::Suspects);
+                self.count(index, Counted::Misses);
                 EventKind::Suspect
             }
+            Change::WouldBeDown(cause) => {
+                words.set(beat::SUSPECT);
+                self.count(index, Counted::WouldBeDowns);
+                if missed(cause) {
+                    self.count(index, Counted::Misses);
+                }
+                EventKind::WouldBeDown
+            }
             Change::Down(cause) => {
-                let missed = matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::PartialFrame);
-                row.tally.misses = row.tally.misses.wrapping_add(u32::from(missed));
-                row.cause = Some(cause);
                 words.set(beat::DOWN);
                 words.clear(beat::SUSPECT | beat::WANTED | beat::AGAIN);
+                self.turns.stats.count_down(cause);
+                if missed(cause) {
+                    self.count(index, Counted::Misses);
+                }
                 EventKind::Down
             }
         };
@@ -332,20 +383,19 @@ impl Turn<'_> {
     fn answered(&mut self, words: &Words<'_>, index: u32, answered: Answered, input: Input) {
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let tally = &mut row.tally;
         let Input::Answer { sequence, at, .. } = input else {
             return;
         };
         match answered {
-            Answered::Late => tally.answers_late = tally.answers_late.wrapping_add(1),
-            Answered::Unmatched => tally.answers_unmatched = tally.answers_unmatched.wrapping_add(1),
+            Answered::Late => self.count(index, Counted::AnswersLate),
+            Answered::Unmatched => self.count(index, Counted::AnswersUnmatched),
             Answered::Matched { rtt_us } => {
-                tally.answers_received = tally.answers_received.wrapping_add(1);
                 // An answer that claims to be older than its beat has no round-trip time.
-                rtt_us
-                    .filter(|rtt_us| i32::try_from(*rtt_us).is_ok())
-                    .into_iter()
-                    .for_each(|rtt_us| tally.add_rtt(rtt_us));
+                if let Some(rtt_us) = rtt_us.filter(|rtt_us| i32::try_from(*rtt_us).is_ok()) {
+                    row.rtt = Some(Rtt::with(row.rtt, rtt_us));
+                    self.turns.rtt.record(rtt_us.into());
+                }
+                self.count(index, Counted::AnswersReceived);
                 forward(words.received, at.earliest(now), || now);
                 if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::Answer.bit() != 0) {
                     let event = Event { sequence, ..self.event(row, EventKind::Answer, None) };
@@ -369,19 +419,19 @@ impl Turn<'_> {
         let evidence = row.link.evidence();
         let ages = self.shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
         let observed = observed.unwrap_or_else(|| match kind {
-            EventKind::Suspect | EventKind::Down => row.fd.map(observe).unwrap_or_default(),
+            EventKind::Suspect | EventKind::Down | EventKind::WouldBeDown => row.fd.map(observe).unwrap_or_default(),
             _ => Observed::default(),
         });
         Event {
             link: Some(LinkId::new(self.shard.number, row.key)),
             data: row.data,
             state: evidence.state,
-            cause: row.cause,
+            cause: evidence.cause,
             tries: u32::from(evidence.misses),
             tries_max: row.policy.tries,
             sequence: evidence.sequence.unwrap_or_default(),
             detail: row.detail,
-            rtt_us: row.tally.rtt_us(),
+            rtt_us: row.rtt.map(|rtt| rtt.last_us),
             last_received_ms: ages.and_then(|ages| ages.received_ms),
             last_sent_ms: ages.and_then(|ages| ages.sent_ms),
             unread_bytes: observed.unread_bytes,

@@ -2,7 +2,7 @@
 
 use super::Model;
 use super::terms::{Copy, Outstanding, Stage, Step};
-use hbeat::core::{Answered, Proof, Resend};
+use hbeat::core::{Answered, Proof, Resend, State};
 
 impl Model {
     pub(super) fn handed_out(&mut self, s: &Step<'_>, at: i64) {
@@ -53,6 +53,19 @@ impl Model {
         }
     }
 
+    /// A beat of the application's own heartbeat, seen with `observe_only`.
+    pub(super) fn beat_sent(&mut self, s: &mut Step<'_>, sequence: u32, at: i64, at_us: u32) {
+        let starts = s.observes() && s.policy.probes() && self.probe.is_none() && at > self.proof;
+        if starts && matches!(self.state, State::Up | State::Suspect) {
+            self.start_probe(s, at);
+        }
+        self.taken(s, sequence, at, at_us);
+        // It was seen when it left.
+        if let Some(Stage::Taken { corrected, .. }) = self.copy.as_mut().map(|copy| &mut copy.stage) {
+            *corrected = true;
+        }
+    }
+
     pub(super) fn really_sent(&mut self, s: &Step<'_>, at: i64) {
         self.sent = self.sent.max(at);
         let Some(copy) = self.copy.as_mut() else { return };
@@ -76,13 +89,14 @@ impl Model {
         if !sent_before {
             self.outstanding.retain(|one| one.sequence != sequence);
         }
-        let Some(probe) = self.probe.as_mut() else { return };
+        let exhausted = self.exhausted();
+        let Some(probe) = self.probe.as_mut().filter(|_| !exhausted) else { return };
         if probe.sequence == Some(sequence) && !sent_before {
             probe.sequence = None;
         }
         if let Some(copy) = self.copy.as_mut().filter(|copy| copy.taken()) {
-            let due = at + s.t().min(1000);
-            *copy = Copy { due, r: due, stage: Stage::Waiting };
+            let (due, stage) = if s.observes() { (at, Stage::Noticed) } else { (at + s.t().min(1000), Stage::Waiting) };
+            *copy = Copy { due, r: due, stage };
         }
     }
 

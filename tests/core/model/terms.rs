@@ -92,6 +92,9 @@ impl Step<'_> {
     pub fn can_probe(&self) -> bool {
         self.policy.answer_expected && self.n() > 0 && (self.c() > 0 || self.h() > 0)
     }
+    pub fn observes(&self) -> bool {
+        self.policy.observe_only
+    }
     pub fn one_way(&self) -> bool {
         !self.policy.answer_expected
     }
