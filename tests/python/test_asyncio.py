@@ -273,6 +273,9 @@ class Watch(unittest.TestCase):
             with self.assertRaises(hbeat.InvalidError):
                 async with hbeat.watch(lively, "brisk"):
                     pass
+            with self.assertRaises(hbeat.InvalidError):
+                async with hbeat.watch(lively, "normal observe_only=yes"):
+                    pass
             once = hbeat.watch(lively)
             async with once:
                 pass

@@ -13,7 +13,7 @@ import weakref
 from support import CALM, LONG_S, MS, QUICK, until, wait_for
 
 import hbeat
-from hbeat import Cause, Clock, EventType, Run, State
+from hbeat import Cause, Clock, EventType, Run, State, Times
 
 START_NS = 1_000_000 * MS
 
@@ -237,7 +237,8 @@ class Close(unittest.TestCase):
             "open": lambda: engine.open(), "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
             "drive": engine.drive, "next_deadline_ns": engine.next_deadline_ns, "advance": lambda: engine.advance(1),
             "now_ns": lambda: engine.now_ns, "health": engine.health, "quiesce": lambda: engine.quiesce(1),
-            "stop": engine.stop, "received": link.received, "sent": link.sent, "feed": lambda: link.feed(data),
+            "stop": engine.stop, "stats": engine.stats, "histogram": lambda: engine.histogram(Times.RTT), "received": link.received, "sent": link.sent, "feed": lambda: link.feed(data),
+            "feed_sent": lambda: link.feed_sent(data), "beat_sent": lambda: link.beat_sent(1),
             "take_beat": link.take_beat, "unsent": link.unsent, "answer_received": lambda: link.answer_received(1),
             "beat_received": lambda: link.beat_received(1), "report_down": lambda: link.report_down(Cause.REPORTED),
             "start": link.start, "pause": link.pause, "set_policy": lambda: link.set_policy(CALM), "info": link.info,
@@ -269,7 +270,7 @@ class Close(unittest.TestCase):
             self.assertFalse(link.close())
             of_links = set(vars(hbeat.Link))
             for name, call in self.calls(engine, link).items():
-                if name in of_links and name != "feed":
+                if name in of_links and not name.startswith("feed"):
                     with self.subTest(name), self.assertRaises(hbeat.NoLinkError):
                         call()
 
@@ -349,6 +350,53 @@ class Close(unittest.TestCase):
         for _ in range(300):
             hbeat.Engine().close()
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+
+class Numbers(unittest.TestCase):
+    def test_a_heartbeat_of_ones_own_is_only_watched(self):
+        with manual() as engine:
+            link = engine.open("cmpp interval=100ms timeout=40ms observe_only=yes", protocol="cmpp", name="beside")
+            test, answer = bytes.fromhex("0000000c0000000800000007"), bytes.fromhex("0000000d800000080000000700")
+            told = []
+            for at_ms in range(0, 400, 10):
+                while engine.advance(START_NS + at_ms * MS):
+                    told += [((event.at_ns - START_NS) // MS, event.type.name, event.cause.name) for event in engine.wait(0)]
+                if at_ms in (100, 140, 180):
+                    link.feed_sent(test)
+                    self.assertEqual(link.take(), b"")
+                if at_ms == 300:
+                    self.assertFalse(link.feed(answer))
+            self.assertEqual(told, [(140, "SUSPECT", "NONE"), (180, "SUSPECT", "NONE"), (220, "WOULD_BE_DOWN", "NO_ANSWER"), (300, "UP", "NONE")])
+            info = link.info()
+            self.assertEqual((info.messages_sent, info.bytes_sent, info.would_be_downs, info.beats_sent, info.state), (3, 36, 1, 3, State.UP))
+            with self.assertRaises(hbeat.DesyncError):
+                link.feed_sent(b"garbage, as text goes")
+            with engine.open() as other, self.assertRaises(hbeat.WrongModeError):
+                other.beat_sent(1)
+
+    def test_the_numbers_of_the_engine_are_those_of_its_links(self):
+        with manual() as engine:
+            links = [engine.open("normal interval=1s timeout=400ms tries=2 jitter=0%") for _ in range(10)]
+            while engine.advance(START_NS + 5_000 * MS):
+                for event in engine.wait(0):
+                    if event.type == EventType.SEND:
+                        number = event.link.take_beat()
+                        if links.index(event.link) < 7:
+                            event.link.answer_received(number, engine.now_ns + 2 * MS)
+            stats, infos = engine.stats(), [link.info() for link in links]
+            for name in ("beats_sent", "answers_received", "misses", "would_be_downs", "bytes_received"):
+                self.assertEqual(getattr(stats, name), sum(getattr(info, name) for info in infos), name)
+            self.assertEqual((stats.links_up, stats.links_down, stats.opened, stats.closed, stats.shards), (7, 3, 10, 0, 1))
+            self.assertEqual({cause: count for cause, count in stats.downs.items() if count}, {Cause.NO_ANSWER: 3})
+            rtt = engine.histogram(Times.RTT)
+            self.assertEqual((rtt.count, rtt.sum_us), (sum(info.rtt_count for info in infos), sum(info.rtt_sum_us for info in infos)))
+            self.assertEqual(len(rtt.below), 32)
+            self.assertEqual(rtt.below[31], rtt.count)
+            self.assertGreater(engine.histogram(Times.LATENESS).count, 0)
+            engine.stop()
+            self.assertEqual(engine.stats().closed, 10)
+            with self.assertRaises(hbeat.InvalidError):
+                engine.histogram(2)
 
 
 class Log(unittest.TestCase):

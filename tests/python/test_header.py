@@ -21,7 +21,7 @@ TYPES = {
 }
 ENUMS = {"state": hbeat.State, "cause": hbeat.Cause, "event_type": hbeat.EventType}
 GROUPS = {"STRATEGY": hbeat.Strategy, "IDLE_ON": hbeat.IdleOn, "PROOF": hbeat.Proof, "RESEND": hbeat.Resend, "RUN": hbeat.Run,
-          "CLOCK": hbeat.Clock, "ON_PANIC": hbeat.OnPanic, "PHASE": hbeat.Phase}
+          "CLOCK": hbeat.Clock, "ON_PANIC": hbeat.OnPanic, "PHASE": hbeat.Phase, "HISTOGRAM": hbeat.Times}
 # What a Python program has of its own, or the package needs no function for.
 LEFT_OUT = {"hbeat_backoff_default", "hbeat_backoff_delay", "hbeat_backoff_refused", "hbeat_backoff_reserve", "hbeat_policy_preset",
             "hbeat_state_name", "hbeat_cause_name", "hbeat_event_name"}
@@ -84,7 +84,7 @@ class Header(unittest.TestCase):
             for kind, field in fields(name):
                 array = re.match(r"(\w+)\[(\w+)\]", field)
                 if array:
-                    length = _abi.NAME_MAX if array.group(2) == "HBEAT_NAME_MAX" else int(array.group(2))
+                    length = getattr(_abi, array.group(2).replace("HBEAT_", ""))
                     element = ctypes.c_char if kind == "char" else TYPES[kind]
                     expected.append((array.group(1), element * length))
                 else:
@@ -112,7 +112,7 @@ class Header(unittest.TestCase):
     def test_constants(self):
         values = {name: int(value.rstrip("u")) for name, value in re.findall(r"^#define HBEAT_(\w+) (\d+u?)$", TEXT, re.M)}
         self.assertEqual((values.pop("VERSION_MAJOR"), values.pop("VERSION_MINOR")), _abi.VERSION)
-        for name in ["FOREVER", "UNKNOWN", "NAME_MAX", "FRAME_MAX", "EVENTS_DEFAULT", "EVENTS_ALL"]:
+        for name in ["FOREVER", "UNKNOWN", "NAME_MAX", "FRAME_MAX", "EVENTS_DEFAULT", "EVENTS_ALL", "CAUSES_MAX", "BELOW_MAX"]:
             self.assertEqual(getattr(_abi, name), values.pop(name), name)
         for group, enum in GROUPS.items():
             named = {name[len(group) + 1:]: value for name, value in values.items() if name.startswith(group + "_")}

@@ -37,6 +37,8 @@ class Misuse(unittest.TestCase):
         for number in (-1, U32 + 1, 2**64):
             self.refused(InvalidError, "sequence 4294967295", link.answer_received, number)
             self.refused(InvalidError, "sequence 4294967295", link.beat_received, number)
+            self.refused(InvalidError, "sequence 4294967295", link.beat_sent, number)
+            self.refused(InvalidError, "which", self.engine.histogram, number)
             self.refused(InvalidError, "cause", link.report_down, number)
             self.refused(InvalidError, "detail", link.report_down, Cause.RESET, number)
             self.refused(InvalidError, "first", hbeat.Sequence, number)
@@ -61,6 +63,7 @@ class Misuse(unittest.TestCase):
             self.refused(TypeError, "protocol", engine.open, protocol=wrong)
         for wrong in ("text", 5, None, object()):
             self.refused(TypeError, "data", self.framed.feed, wrong)
+            self.refused(TypeError, "data", self.framed.feed_sent, wrong)
         for wrong in ("3", 1.5, object(), b""):
             self.refused(TypeError, "fd", engine.open, fd=wrong)
         self.refused(TypeError, "timeout", engine.wait, "1")

@@ -169,6 +169,7 @@ class Application:
             EventType.SEND: f"SEND try={event.tries}",
             EventType.SUSPECT: f"SUSPECT left={event.tries_max - event.tries}",
             EventType.DOWN: f"DOWN cause={event.cause.name.lower()} tries={event.tries}",
+            EventType.WOULD_BE_DOWN: f"WOULD_BE_DOWN cause={event.cause.name.lower()} tries={event.tries}",
             EventType.ANSWER: "MATCHED" if event.rtt_us is None else f"MATCHED rtt={event.rtt_us // 1000}",
         }.get(kind, kind.name)
         at = (event.at_ns - START_NS) // MS
@@ -234,6 +235,12 @@ class Application:
             self.feed(message(ACTIVE_TEST, 1, 0))
         else:
             self.link.beat_received(1, self.now_ns())
+
+    def do_beat_sent(self, number):
+        if self.fed:
+            self.link.feed_sent(message(ACTIVE_TEST, int(number), 0), self.now_ns())
+        else:
+            self.link.beat_sent(int(number), self.now_ns())
 
     def do_report(self, cause):
         self.link.report_down(Cause[cause.upper()])

@@ -19,7 +19,8 @@ from .errors import (
 from .events import Event
 from .link import Link, LinkInfo, Sequence
 from .policy import Policy
-from .words import Cause, Clock, EventType, IdleOn, OnPanic, Phase, Proof, Resend, Run, State, Status, Strategy
+from .stats import Histogram, Stats
+from .words import Cause, Clock, EventType, IdleOn, OnPanic, Phase, Proof, Resend, Run, State, Status, Strategy, Times
 
 __version__ = "0.1.0"
 
@@ -38,8 +39,8 @@ def now_ns() -> int:
 
 __all__ = [
     "AgainError", "BusyError", "Cause", "Clock", "ClosedError", "DesyncError", "Engine", "Event", "EventStream",
-    "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "IdleOn", "InvalidError", "LibraryError",
+    "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "LibraryError",
     "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "OnPanic", "Phase", "Policy", "Proof", "Resend", "Run",
-    "Sequence", "State", "Status", "StoppedError", "Strategy", "TimedOutError", "WrongModeError", "now_ns", "version",
+    "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TimedOutError", "Times", "WrongModeError", "now_ns", "version",
     "watch",
 ]

@@ -9,8 +9,10 @@ FOREVER = 0xFFFFFFFF
 UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
-EVENTS_DEFAULT = 7998
-EVENTS_ALL = 8190
+EVENTS_DEFAULT = 16190
+EVENTS_ALL = 16382
+CAUSES_MAX = 16
+BELOW_MAX = 32
 
 
 class CPolicy(Structure):
@@ -30,6 +32,7 @@ class CPolicy(Structure):
         ("partial_ms", c_uint32),
         ("late_reader_limit_ms", c_uint32),
         ("up_after", c_uint32),
+        ("observe_only", c_uint32),
     ]
 
 
@@ -137,6 +140,63 @@ class CInfo(Structure):
         ("messages_received", c_uint64),
         ("bytes_received", c_uint64),
         ("name", c_char * NAME_MAX),
+        ("messages_sent", c_uint64),
+        ("bytes_sent", c_uint64),
+        ("would_be_downs", c_uint64),
+        ("rtt_count", c_uint64),
+        ("rtt_sum_us", c_uint64),
+    ]
+
+
+class CStats(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("links_paused", c_uint32),
+        ("links_up", c_uint32),
+        ("links_suspect", c_uint32),
+        ("links_down", c_uint32),
+        ("shards", c_uint32),
+        ("opened", c_uint64),
+        ("closed", c_uint64),
+        ("beats_due", c_uint64),
+        ("beats_sent", c_uint64),
+        ("answers_received", c_uint64),
+        ("answers_late", c_uint64),
+        ("answers_unmatched", c_uint64),
+        ("beats_received", c_uint64),
+        ("answers_sent", c_uint64),
+        ("answers_dropped", c_uint64),
+        ("misses", c_uint64),
+        ("messages_received", c_uint64),
+        ("bytes_received", c_uint64),
+        ("messages_sent", c_uint64),
+        ("bytes_sent", c_uint64),
+        ("suspects", c_uint64),
+        ("ups", c_uint64),
+        ("would_be_downs", c_uint64),
+        ("downs", c_uint64 * CAUSES_MAX),
+        ("readers_late", c_uint64),
+        ("partial_frames", c_uint64),
+        ("apps_not_responding", c_uint64),
+        ("pauses", c_uint64),
+        ("paused_ms", c_uint64),
+        ("turns", c_uint64),
+    ]
+
+
+class CHistogram(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("which", c_uint32),
+        ("count", c_uint64),
+        ("sum_us", c_uint64),
+        ("min_us", c_uint64),
+        ("max_us", c_uint64),
+        ("p50_us", c_uint64),
+        ("p90_us", c_uint64),
+        ("p99_us", c_uint64),
+        ("p999_us", c_uint64),
+        ("below", c_uint64 * BELOW_MAX),
     ]
 
 
@@ -148,6 +208,8 @@ STRUCTS = {
     "hbeat_health": CHealth,
     "hbeat_link_options": CLinkOptions,
     "hbeat_info": CInfo,
+    "hbeat_stats": CStats,
+    "hbeat_histogram": CHistogram,
 }
 
 Engine, Link, Status, Now = c_void_p, c_uint64, c_int32, c_uint64
@@ -169,6 +231,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_engine_free": (Status, [Engine]),
     "hbeat_engine_quiesce": (Status, [Engine, c_uint32]),
     "hbeat_engine_health": (Status, [Engine, POINTER(CHealth)]),
+    "hbeat_engine_stats": (Status, [Engine, POINTER(CStats)]),
+    "hbeat_engine_histogram": (Status, [Engine, c_uint32, POINTER(CHistogram)]),
     "hbeat_engine_links": (Status, [Engine, Link, POINTER(c_uint64), c_uint32, POINTER(c_uint32)]),
     "hbeat_engine_now": (Status, [Engine, POINTER(c_uint64)]),
     "hbeat_engine_wait": (Status, [Engine, POINTER(CEvent), c_uint32, c_uint32, c_uint32, POINTER(c_uint32)]),
@@ -184,6 +248,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_link_received": (Status, [Engine, Link, Now]),
     "hbeat_link_sent": (Status, [Engine, Link, Now]),
     "hbeat_link_feed": (Status, [Engine, Link, c_void_p, c_size_t, Now]),
+    "hbeat_link_feed_sent": (Status, [Engine, Link, c_void_p, c_size_t, Now]),
+    "hbeat_link_beat_sent": (Status, [Engine, Link, c_uint32, Now]),
     "hbeat_link_take": (Status, [Engine, Link, POINTER(c_uint32), Now, c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_link_unsent": (Status, [Engine, Link, Now]),
     "hbeat_link_answer_received": (Status, [Engine, Link, c_uint32, Now]),
@@ -195,5 +261,5 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
 
 # Those that may wait give up the GIL. The others keep it: they never wait, not even for a thread that wants it, and
 # giving it up and getting it back would cost more than they do.
-WAITING = {"hbeat_engine_new", "hbeat_engine_stop", "hbeat_engine_free", "hbeat_engine_quiesce", "hbeat_engine_advance",
-           "hbeat_engine_drive"}
+WAITING = {"hbeat_engine_new", "hbeat_engine_stop", "hbeat_engine_free", "hbeat_engine_quiesce", "hbeat_engine_stats",
+           "hbeat_engine_histogram", "hbeat_engine_advance", "hbeat_engine_drive"}

@@ -12,10 +12,10 @@ from typing import Any, Awaitable, Callable, Deque, Dict, List, MutableMapping, 
 from ._handle import Handle
 from ._readiness import Readiness, watch_descriptor
 from .engine import Engine
-from .errors import BusyError, ClosedError, FailedError, HbeatError, StoppedError
+from .errors import BusyError, ClosedError, FailedError, HbeatError, InvalidError, StoppedError
 from .events import Event
 from .link import Link
-from .policy import Policy
+from .policy import Policy, policy_of
 from .words import Clock, EventType, Run, Status
 
 # How many turns of the loop bring what waits in a socket up through the layers of a client to its awaiting coroutine.
@@ -219,7 +219,8 @@ class watch:
         if not callable(probe):
             raise TypeError(f"probe is a {type(probe).__name__}: must be a coroutine function, called for each beat")
         self._probe = probe
-        self._open = dict(policy=policy, name=name, fd=fd, data=data, events=HEARD)
+        self._policy = policy
+        self._open = dict(name=name, fd=fd, data=data, events=HEARD)
         self._given = engine
         self._asking: "Optional[asyncio.Task[None]]" = None
         self._failure: Optional[BaseException] = None
@@ -229,6 +230,9 @@ class watch:
     async def __aenter__(self) -> Link:
         if self._link is not None:
             raise RuntimeError("a watch is entered once: make another")
+        policy = policy_of(self._policy)
+        if policy.observe_only:
+            raise InvalidError("policy has observe_only: a watch asks by itself; observe_only is for Engine.open")
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self._loop, self._body = loop, task
@@ -239,7 +243,7 @@ class watch:
             if engine is None or engine.closed:
                 engine = _engines[loop] = Engine(run=Run.APPLICATION, events=HEARD)
         self._puller = Puller.of(engine)
-        self._link = engine.open(**self._open)
+        self._link = engine.open(policy, **self._open)
         self._puller.hear(self._link, self._hear)
         return self._link
 

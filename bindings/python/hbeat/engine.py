@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _abi, _arguments
-from ._abi import CEngineOptions, CEvent, CHealth, CLinkOptions
+from ._abi import CEngineOptions, CEvent, CHealth, CHistogram, CLinkOptions, CStats
 from ._handle import Handle
 from ._library import lib
 from .errors import BusyError, ClosedError, StoppedError, WrongModeError, fail
 from .events import NOT_LOGGED, Event, event_of, log
 from .link import Link
 from .policy import Policy, policy_of
-from .words import Clock, EventType, OnPanic, Phase, Run, Status
+from .stats import Histogram, Stats, histogram_of, stats_of
+from .words import Clock, EventType, OnPanic, Phase, Run, Status, Times
 
 if TYPE_CHECKING:
     from .aio import Puller
@@ -166,6 +167,18 @@ class Engine:
         raw = CHealth(ctypes.sizeof(CHealth))
         self._done(lib.hbeat_engine_health(self._handle, raw))
         return Health(Phase(raw.phase), raw.threads, raw.links, raw.turn_age_ms, raw.waiting, raw.doubtful_times)
+
+    def stats(self) -> Stats:
+        """What it counted so far, closed links included; also after stop."""
+        raw = CStats(ctypes.sizeof(CStats))
+        self._done(lib.hbeat_engine_stats(self._handle, raw))
+        return stats_of(raw)
+
+    def histogram(self, which: Times) -> Histogram:
+        """How round-trip times, or the lateness of hbeat's own deadlines, were spread so far; also after stop."""
+        raw = CHistogram(ctypes.sizeof(CHistogram))
+        self._done(lib.hbeat_engine_histogram(self._handle, _arguments.u32("which", which), raw))
+        return histogram_of(raw)
 
     def quiesce(self, timeout: Optional[float] = None) -> None:
         """Waits until all that was due or told before is handed out; TimedOutError after timeout seconds."""

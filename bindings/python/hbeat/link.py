@@ -74,6 +74,11 @@ class LinkInfo:
     messages_received: int
     bytes_received: int
     name: str
+    messages_sent: int
+    bytes_sent: int
+    would_be_downs: int
+    rtt_count: int
+    rtt_sum_us: int
 
 
 # What makes of a number in C what the field is; of the others an int.
@@ -141,6 +146,18 @@ class Link:
         data = _bytes(data)
         now_ns = _arguments.u64("now_ns", now_ns)
         return self._done(lib.hbeat_link_feed(self._engine._handle, self._id, data, len(data), now_ns)) == Status.INFO_SEND
+
+    def feed_sent(self, data: Bytes, now_ns: int = 0) -> None:
+        """Shows hbeat what the application writes, in place of sent. With a policy that says observe_only the beats in it are
+        the link's tries. DesyncError: it is not the protocol's, and no beat in it is seen any more."""
+        data = _bytes(data)
+        now_ns = _arguments.u64("now_ns", now_ns)
+        self._done(lib.hbeat_link_feed_sent(self._engine._handle, self._id, data, len(data), now_ns))
+
+    def beat_sent(self, sequence: int, now_ns: int = 0) -> None:
+        """observe_only: the application's own heartbeat sent a beat of this number; for who parses himself."""
+        sequence, now_ns = _arguments.u32("sequence", sequence), _arguments.u64("now_ns", now_ns)
+        self._done(lib.hbeat_link_beat_sent(self._engine._handle, self._id, sequence, now_ns))
 
     def take(self, sequence: Optional[Sequence] = None, now_ns: int = 0) -> bytes:
         """All frames that are to be written now, answers first; empty: nothing is needed any more. A beat takes its number

@@ -35,6 +35,7 @@ class Policy:
     partial_ms: int
     late_reader_limit_ms: int
     up_after: int
+    observe_only: bool
 
     def __init__(self, text: str = "normal", **changes: int) -> None:
         struct = CPolicy()

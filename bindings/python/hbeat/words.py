@@ -17,6 +17,7 @@ class EventType(IntEnum):
     PAUSE = 10
     APP_NOT_RESPONDING = 11
     ENGINE_FAILED = 12
+    WOULD_BE_DOWN = 13
 
 
 class State(IntEnum):
@@ -96,6 +97,13 @@ class OnPanic(IntEnum):
 
     EVENT = 0
     ABORT = 1
+
+
+class Times(IntEnum):
+    """Which times Engine.histogram is of: round trips, or how much later than due hbeat looked at a deadline."""
+
+    RTT = 0
+    LATENESS = 1
 
 
 class Phase(IntEnum):
