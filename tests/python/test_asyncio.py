@@ -410,7 +410,7 @@ class Peers(threading.Thread):
     def __init__(self):
         super().__init__(daemon=True)
         self.selector = selectors.DefaultSelector()
-        self.ends, self.dead, self.over = [], set(), False
+        self.ends, self.dead, self.over, self.delay_s = [], set(), False, 0
 
     def connect(self):
         ours, theirs = socket.socketpair()
@@ -423,6 +423,7 @@ class Peers(threading.Thread):
         while not self.over:
             for key, _ in self.selector.select(0.05):
                 data = key.fileobj.recv(4096)
+                time.sleep(self.delay_s)
                 if key.data not in self.dead:
                     for place in range(0, len(data), 12):
                         key.fileobj.send(b"\0\0\0\x0d\x80\0\0\x08" + data[place + 8:place + 12] + b"\0")
@@ -455,18 +456,21 @@ class BlockedLoop(unittest.TestCase):
         self.sockets.append(end)
         return end
 
-    async def watched(self, policy, **options):
-        """A connection whose probe is a ping; what came of it."""
-        end, loop = self.connect(), asyncio.get_running_loop()
+    async def watched(self, policy, blocks=(), **options):
+        """A connection whose probe is a ping; what came of it. After the pings of these numbers the loop is blocked."""
+        end, loop, pings = self.connect(), asyncio.get_running_loop(), []
 
         async def ping():
             await loop.sock_sendall(end, PING)
+            pings.append(1)
+            if len(pings) in blocks:
+                loop.call_soon(time.sleep, 2)
             await loop.sock_recv(end, 13)
 
         try:
             async with hbeat.watch(ping, policy, **options) as link:
                 self.infos.append(link.info)
-                await forever() if len(self.infos) == 1 else await asyncio.sleep(LONG_S)
+                await asyncio.sleep(LONG_S)
         except hbeat.LinkDown as down:
             return down.event
 
@@ -518,20 +522,17 @@ class BlockedLoop(unittest.TestCase):
     def test_an_answer_that_came_while_the_loop_was_blocked_counts_even_for_the_only_try(self):
         """Blocked just after the beat left, for four times as long as an answer may take."""
         policy = hbeat.Policy("normal interval=300ms timeout=500ms tries=1 jitter=0%")
-        self.infos = []
+        self.infos, self.peers.delay_s = [], 0.02
 
         async def body():
             self.peers.start()
-            task = asyncio.ensure_future(self.watched(policy, name="once"))
-            for round in range(1, 3):
-                while not self.infos or self.infos[0]().beats_sent < round * 2:
-                    self.assertFalse(task.done())
-                    await asyncio.sleep(0.001)
-                time.sleep(2)
-                await asyncio.sleep(0.2)
+            task = asyncio.ensure_future(self.watched(policy, blocks=(2, 4)))
+            while not self.infos or self.infos[0]().beats_sent < 5:
                 self.assertFalse(task.done(), task)
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
             info = self.infos[0]()
-            self.assertEqual((info.misses, info.answers_late), (0, 0))
+            self.assertEqual((info.misses, info.answers_late, info.answers_received), (0, 0, info.beats_sent))
             self.peers.dead.add(0)
             self.assertEqual((await task).cause, Cause.NO_ANSWER)
 
@@ -557,14 +558,11 @@ class BlockedLoop(unittest.TestCase):
         async def body():
             with hbeat.Engine() as engine:
                 self.peers.start()
-                task = asyncio.ensure_future(
-                    self.watched("normal interval=200ms timeout=300ms tries=3 jitter=0%", engine=engine))
-                for round in range(1, 3):
-                    while not self.infos or self.infos[0]().beats_sent < round * 3:
-                        await asyncio.sleep(0.001)
-                    time.sleep(2)
-                    await asyncio.sleep(1)
+                policy = "normal interval=200ms timeout=500ms tries=3 jitter=0%"
+                task = asyncio.ensure_future(self.watched(policy, engine=engine, blocks=(2, 5)))
+                while not self.infos or self.infos[0]().beats_sent < 8:
                     self.assertFalse(task.done(), task)
+                    await asyncio.sleep(0.01)
                 self.peers.dead.add(0)
                 self.assertEqual((await task).cause, Cause.NO_ANSWER)
 

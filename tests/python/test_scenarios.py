@@ -11,6 +11,8 @@ import hbeat
 from hbeat import Cause, Clock, EventType, Proof, Resend, Run
 
 START_NS = 7_000 * MS + 123_457
+# hbeat's time at the beginning of a table: its own, and such that tables run across the wrap of the stamps.
+ORIGINS_MS = [0, 0xFFFF_FFFF - 150_000, 0xFFFF_FFFF - 5_000]
 STRIDE_NS = (1 << 29) * MS
 ACTIVE_TEST, ACTIVE_TEST_RESP, SUBMIT = 8, 0x8000_0008, 4
 DRIVEN, ADVANCED, THREADS = "application, driven", "application, advanced", "threads, advanced"
@@ -84,8 +86,8 @@ def message(command, sequence, body):
 class Application:
     """Plays a table, and writes down what it is told."""
 
-    def __init__(self, table, way, fed):
-        self.table, self.way = table, way
+    def __init__(self, table, way, origin_ms, fed):
+        self.table, self.way, self.origin_ns = table, way, START_NS + origin_ms * MS
         self.fed = fed and not table.says("desync")
         self.log, self.closed, self.hung, self.message_is_open = [], 0, False, False
         self.sequence = hbeat.Sequence()
@@ -111,11 +113,11 @@ class Application:
         return self.log
 
     def ns(self, ms):
-        return START_NS + ms * MS
+        return self.origin_ns + ms * MS
 
     def now_ms(self):
         """The millisecond of the table that is, or is about to be full."""
-        return -(-max(self.engine.now_ns - START_NS, 0) // MS)
+        return -(-max(self.engine.now_ns - self.origin_ns, 0) // MS)
 
     def now_ns(self):
         return self.ns(self.now_ms())
@@ -172,7 +174,7 @@ class Application:
             EventType.WOULD_BE_DOWN: f"WOULD_BE_DOWN cause={event.cause.name.lower()} tries={event.tries}",
             EventType.ANSWER: "MATCHED" if event.rtt_us is None else f"MATCHED rtt={event.rtt_us // 1000}",
         }.get(kind, kind.name)
-        at = (event.at_ns - START_NS) // MS
+        at = (event.at_ns - self.origin_ns) // MS
         if kind == EventType.SEND and event.tries > 1 and self.resends:
             text += f" seq={event.sequence}"
         if not self.hung and at != self.now_ms():
@@ -336,9 +338,9 @@ class Scenarios(unittest.TestCase):
                 if reason:
                     left_out[reason] = left_out.get(reason, 0) + 1
                     continue
-                for fed in (False, True):
-                    with self.subTest(table=f"{table.file}: {table.name}", way=way, fed=fed):
-                        self.assertEqual(Application(table, way, fed).play(), table.told())
+                for origin_ms, fed in [(0, True)] + [(origin_ms, False) for origin_ms in ORIGINS_MS]:
+                    with self.subTest(table=f"{table.file}: {table.name}", way=way, origin_ms=origin_ms, fed=fed):
+                        self.assertEqual(Application(table, way, origin_ms, fed).play(), table.told())
                         played += 1
         if os.environ.get("HBEAT_ONCE", "1"):
             print(f"figure {len(read)} tables, {played} runs; left out: {left_out}")

@@ -211,8 +211,7 @@ class watch:
     each other: if another comes at the same moment, LinkDown stands for both.)
 
     Watches of one loop share an engine without a thread, which the loop turns. engine: another one; if threads turn it, a
-    loop that blocks can make the verdict on a beat that was its link's last try, so prefer Run.APPLICATION; events of its
-    other links are for `async for`. fd and data: as for Engine.open."""
+    loop that blocks can make the verdict on a beat that was its link's last try, so prefer Run.APPLICATION; events of its other links are for `async for`. fd and data: as for Engine.open."""
 
     def __init__(self, probe: Callable[[], Awaitable[Any]], policy: Union[Policy, str] = "normal", *, name: str = "",
                  fd: Any = None, data: Any = None, engine: Optional[Engine] = None) -> None:
@@ -278,7 +277,10 @@ class watch:
 
     def _ask(self) -> None:
         assert self._link is not None
-        number = self._link.take_beat()
+        try:
+            number = self._link.take_beat()
+        except ClosedError:
+            return  # Another thread was first.
         if number is not None and (self._asking is None or self._asking.done()):
             self._asking = self._loop.create_task(self._wait_for_answer(self._link, number))
 

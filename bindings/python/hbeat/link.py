@@ -196,12 +196,14 @@ class Link:
 
     def answer_received(self, sequence: int, now_ns: int = 0) -> None:
         """The answer to the beat of this number arrived; one that matches none proves nothing."""
-        sequence, now_ns = _arguments.u32("sequence", sequence), _arguments.u64("now_ns", now_ns)
+        sequence = _arguments.u32("sequence", sequence)
+        now_ns = _arguments.u64("now_ns", now_ns)
         self._done(lib.hbeat_link_answer_received(self._engine._handle, self._id, sequence, now_ns))
 
     def beat_received(self, sequence: int = 0, now_ns: int = 0) -> None:
         """A beat of the peer arrived, which the application answers."""
-        sequence, now_ns = _arguments.u32("sequence", sequence), _arguments.u64("now_ns", now_ns)
+        sequence = _arguments.u32("sequence", sequence)
+        now_ns = _arguments.u64("now_ns", now_ns)
         self._done(lib.hbeat_link_beat_received(self._engine._handle, self._id, sequence, now_ns))
 
     def report_down(self, cause: Cause, detail: int = 0) -> bool:
