@@ -173,8 +173,8 @@ class Puller:
             if self._due_ns is not None:
                 left_s = (self._due_ns - time.monotonic_ns()) / 1e9
                 self._timer = self._loop.call_later(min(max(left_s, 0), LONGEST_S), self._on_time)
-        except ClosedError:
-            self._due_ns = None
+        except HbeatError:
+            self._due_ns = None  # It was stopped, or failed: pulling tells.
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
