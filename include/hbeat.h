@@ -36,6 +36,9 @@
  hbeat_link_beat_received for tests. Who finds out himself (end of file, write error, TERMINATE, failed login) says
  hbeat_link_report_down.
 
+ Who has a heartbeat of his own sets observe_only in the policy and shows hbeat_link_feed_sent what he writes: hbeat
+ sends nothing, and says with HBEAT_EVENT_WOULD_BE_DOWN what it would have done.
+
  ==== What is guaranteed ====
 
  - One DOWN a link, whoever found out. Closing gives no DOWN.
@@ -67,7 +70,12 @@
 
  A call returns 0, an error below 0, or an information above 0, so test for < 0. hbeat_last_error has the sentence, for
  each thread its own: it names field, value and what is allowed. The docs below list errors without their HBEAT_ERR_;
- every call can give PANIC, a bug in hbeat that was caught. After FAILED make a new engine.
+ every call can give PANIC, a bug in hbeat that was caught (text is "" then, a time 0). The engine in which it happened
+ has failed: ENGINE_FAILED says so, nothing is judged any more, and calls that would tell it something are FAILED.
+ close, stop, free, wait, health, links and now still work, and every link gets its CLOSED. Make a new engine.
+
+ NO_MEMORY is said where a large block is refused: hbeat_engine_new, hbeat_link_open. Where a small one is, here or
+ elsewhere, the process ends, as every Rust program does.
 
  ==== Threads, callbacks, fork ====
 

@@ -33,6 +33,8 @@ SUITES = [
     Suite("cargo test", ["cargo", "test", "--locked", "--no-fail-fast"], []),
     # With tests/c/contract_coverage.py as its last step.
     Suite("C suite", [PYTHON, "tests/c/run.py", str(RELEASE), "build/c"], ["gcc", "readelf"]),
+    Suite("faults", [PYTHON, "tests/faults/run.py", "build/faults"], ["gcc"]),
+    Suite("old caller", [PYTHON, "tests/old_caller/run.py", str(RELEASE), "build/old_caller", "build/faults/target"], ["gcc"]),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
     Suite("Python", [PYTHON, "tests/python/run.py"], ["cc"]),
     Suite("Python servers", [PYTHON, "tests/idle_server.py", PYTHON, "examples/python/idle_server_threads.py",

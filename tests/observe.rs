@@ -335,7 +335,7 @@ fn adds_up(bench: &Bench) {
     };
     let before = check();
     let rtts = bench.engine.histogram(Times::Rtt).unwrap();
-    assert_eq!(rtts.count(), sum(|info| info.rtt.map_or(0, |rtt| rtt.count)));
+    assert_eq!(rtts.count(), sum(|info| info.rtt.map_or(0, |rtt| rtt.count.into())));
     assert_eq!(rtts.sum_us(), sum(|info| info.rtt.map_or(0, |rtt| rtt.sum_us)));
     let by_state = |stats: &hbeat::engine::Stats| State::ALL.map(|state| stats.links(state));
     assert_eq!(

@@ -6,7 +6,6 @@ use super::event::{Event, EventKind};
 use super::shard::Next;
 use super::{Code, Engine, Error, Inner, Run, lock};
 use crossbeam_channel::Receiver;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -72,12 +71,14 @@ impl Engine {
             }
             let timed_out = batch.is_empty();
             for item in batch.drain(..) {
-                inner.log_event(&item.event);
-                if inner.conclude(&item) && inner.is_open(&item.event) {
-                    out(&item.event);
-                    inner.after(&item.event);
-                    count += 1;
-                }
+                inner.guarded(|| inner.log_event(&item.event));
+                inner.guarded(|| {
+                    if inner.conclude(&item) && inner.is_open(&item.event) {
+                        out(&item.event);
+                        count += 1;
+                        inner.after(&item.event);
+                    }
+                });
             }
             inner.delivery.finish(Lane::Events);
             if timed_out || count > 0 {
@@ -120,6 +121,7 @@ impl Engine {
         inner.check_running()?;
         inner.clock.set_ns(now_ns);
         inner.drive_here();
+        inner.check_failed()?;
         Ok(inner.is_pulled() && inner.delivery.waits())
     }
 
@@ -154,6 +156,7 @@ impl Engine {
         inner.check_running()?;
         loop {
             inner.settle(false, Instant::now().checked_add(PATIENCE))?;
+            inner.check_failed()?;
             if inner.is_pulled() && inner.delivery.waits() {
                 return Ok(true);
             }
@@ -182,7 +185,8 @@ impl Engine {
             Run::Threads => None,
             Run::Application => Some(inner.driver_by(until).ok_or_else(not_at_rest)?),
         };
-        inner.settle(true, until)
+        inner.settle(true, until)?;
+        inner.check_failed()
     }
 
     /// Closes all links and ends the threads. The shards end at once; for callbacks it waits up to `timeout`.
@@ -202,7 +206,7 @@ impl Engine {
         }
         // Under the lock, so that a second caller waits for the first: the lanes must not end before the shards.
         lock(&self.shard_threads).drain(..).for_each(|thread| drop(thread.join()));
-        if inner.options.run == Run::Application || inner.failed.load(Ordering::Acquire) {
+        if inner.options.run == Run::Application {
             inner.turn_all();
         }
         inner.delivery.end();
@@ -243,9 +247,9 @@ impl Engine {
         if inner.is_pulled() && inner.options.callbacks.release.is_some() {
             let mut batch = Vec::new();
             while inner.delivery.pull(&mut batch, 1024, Some(Instant::now()), &|_| false) {
-                batch.drain(..).filter(|item: &Item| item.event.kind == EventKind::Closed).for_each(|item| {
-                    inner.conclude(&item);
-                });
+                for item in batch.drain(..).filter(|item: &Item| item.event.kind == EventKind::Closed) {
+                    inner.guarded(|| inner.conclude(&item));
+                }
             }
         }
         Ok(())
@@ -312,13 +316,10 @@ impl Inner {
         }
     }
 
-    /// Turns each shard until nothing is due.
+    /// Turns each shard until nothing is due; after a panic, until its links are closed that are to be.
     fn turn_all(&self) {
         for shard in &self.shards {
-            let turned = catch_unwind(AssertUnwindSafe(|| while shard.turn(self) == Next::Again {}));
-            if turned.is_err() {
-                self.fail();
-            }
+            while self.guarded(|| while shard.turn(self) == Next::Again {}).is_none() {}
         }
     }
 

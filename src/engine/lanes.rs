@@ -3,6 +3,7 @@
 use super::command::{Command, Said};
 use super::delivery::{Item, Lane};
 use super::event::{Event, EventKind, LinkId};
+use super::fault::{self, Point};
 use super::options::{Level, LinkData, OnPanic};
 use super::shard::Shard;
 use super::table::beat;
@@ -44,19 +45,22 @@ impl Inner {
         call()
     }
 
-    /// What a shard's thread does. A panic is a bug of ours: the engine fails and says so, the process goes on.
+    /// What a shard's thread does. After a panic it goes on, to close links.
     pub(super) fn serve_shard(&self, number: usize) {
-        let shard = &self.shards[number];
-        if catch_unwind(AssertUnwindSafe(|| shard.serve(self))).is_err() {
-            self.fail();
-        }
+        while self.guarded(|| self.shards[number].serve(self)).is_none() {}
+    }
+
+    /// Runs what is ours. A panic in it is a bug of ours: the engine fails and says so, the process goes on.
+    pub(super) fn guarded<T>(&self, body: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(body)).inspect_err(|_| self.fail()).ok()
     }
 
     pub(super) fn fail(&self) {
         if self.options.on_panic == OnPanic::Abort {
             std::process::abort();
         }
-        if !self.failed.swap(true, Ordering::AcqRel) {
+        // In a forked child a lock may be held by a thread that did not come along.
+        if !self.failed.swap(true, Ordering::AcqRel) && self.check_fork().is_ok() {
             let event = self.event(EventKind::EngineFailed, self.clock.now_ns());
             self.delivery.push(&mut self.item(event).into_iter().collect());
         }
@@ -64,11 +68,7 @@ impl Inner {
 
     pub(super) fn serve_lane(&self, lane: Lane) {
         while let Some(item) = self.delivery.next_or_end(lane, &|event| self.is_alive(event)) {
-            // C callbacks cannot unwind; Rust ones should not. The lane goes on: links are still owed their last event.
-            if catch_unwind(AssertUnwindSafe(|| self.hand_out(lane, item))).is_err() {
-                self.fail();
-            }
-            self.delivery.finish(lane);
+            self.hand_out(lane, &item);
         }
         self.delivery.thread_ends();
     }
@@ -78,12 +78,19 @@ impl Inner {
         let mut any = false;
         for (lane, _) in self.served_lanes() {
             while let Some(item) = self.delivery.next(lane, &|event| self.is_alive(event)) {
-                self.hand_out(lane, item);
-                self.delivery.finish(lane);
+                self.hand_out(lane, &item);
                 any = true;
             }
         }
         any
+    }
+
+    /// A panic on the way (C callbacks cannot unwind, Rust ones should not) ends neither the lane nor the call that
+    /// hands out: links are still owed their last event.
+    fn hand_out(&self, lane: Lane, item: &Item) {
+        self.guarded(|| self.log_event(&item.event));
+        self.guarded(|| self.call_back(lane, item));
+        self.delivery.finish(lane);
     }
 
     /// Whether an event that waited may still be handed out: its link is open, and a beat is still wanted.
@@ -113,20 +120,21 @@ impl Inner {
         Some((self.shards.get(link.shard())?, link))
     }
 
-    fn hand_out(&self, lane: Lane, item: Item) {
-        self.log_event(&item.event);
+    fn call_back(&self, lane: Lane, item: &Item) {
         let callbacks = &self.options.callbacks;
         let (callback, name) = match lane {
             Lane::Events => (&callbacks.on_event, "on_event"),
             Lane::Sends => (&callbacks.on_send, "on_send"),
         };
-        if !self.conclude(&item) || !self.is_open(&item.event) {
+        if !self.conclude(item) || !self.is_open(&item.event) {
             return;
         }
         let Some(callback) = callback else { return };
+        fault::point(Point::BeforeCallback);
         let begun = Instant::now();
         self.inside(|| callback(&item.event));
         let stay = begun.elapsed();
+        fault::point(Point::AfterCallback);
         if stay > LONG {
             let link = item.event.subject();
             self.log(

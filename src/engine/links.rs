@@ -6,6 +6,7 @@ use super::command::{Command, Opening, Said};
 use super::desk::{Busy, Desk};
 use super::error::{Code, Error};
 use super::event::LinkId;
+use super::fault::{self, Point};
 use super::options::{LinkData, LinkOptions};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
@@ -518,7 +519,7 @@ impl Engine {
                 last_received_ms: ages.received_ms,
                 last_sent_ms: ages.sent_ms,
                 in_state_ms: now.since(row.state_since).max(0) as u32,
-                rtt: row.rtt,
+                rtt: row.rtt.known(),
                 unread_bytes: observed.unread_bytes,
                 send_queue_bytes: observed.send_queue_bytes,
                 beats_sent: tally[Counted::BeatsSent].into(),
@@ -568,6 +569,7 @@ impl Found<'_> {
         }
         let fields = desk.fields(now_ns);
         let mut ring = desk.ring();
+        fault::point(Point::Take);
         while let Some(owed) = ring.front() {
             let Some(length) = desk.protocol.answer(owed, &fields, &mut buffer[taken.length..]) else {
                 taken.more = true;

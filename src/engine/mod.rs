@@ -8,6 +8,7 @@
 //! - `links`: the calls about one link; `drive`: the calls that turn the engine
 //! - `stats`: what is counted, of links and of the engine
 //! - `clock`, `sys`: where time comes from, and the system calls of our own
+//! - `fault`: panics on purpose, in the tests' build
 
 mod clock;
 mod command;
@@ -16,6 +17,7 @@ mod desk;
 mod drive;
 mod error;
 mod event;
+pub(crate) mod fault;
 mod lanes;
 mod links;
 mod options;
@@ -115,12 +117,13 @@ impl Engine {
     /// An engine that runs.
     ///
     /// # Errors
-    /// [`Code::Invalid`] names the field, [`Code::System`] what the system refused: a thread, its nice value or CPUs.
+    /// [`Code::Invalid`] names the field, [`Code::System`] what the system refused: a thread, its nice value or CPUs;
+    /// [`Code::NoMemory`].
     pub fn new(options: Options) -> Result<Self, Error> {
         options.check()?;
         sys::watch_forks()?;
         let engine = Self {
-            inner: Arc::new(Inner::new(options)),
+            inner: Arc::new(Inner::new(options)?),
             shard_threads: Mutex::default(),
             lane_threads: Mutex::default(),
         };
@@ -174,6 +177,12 @@ impl Engine {
             .map_err(|error| Error::new(Code::System, format!("a thread could not be started: {error}")))
     }
 
+    /// What a caller of the engine does who caught a panic in it: the engine fails as a whole. Event ENGINE_FAILED, or
+    /// the end of the process, as [`OnPanic`] says.
+    pub fn fail(&self) {
+        self.inner.fail();
+    }
+
     /// The engine's clock.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
@@ -207,7 +216,7 @@ impl Engine {
 }
 
 impl Inner {
-    fn new(options: Options) -> Self {
+    fn new(options: Options) -> Result<Self, Error> {
         let clock = Clock::new(options.clock);
         let seed = RandomState::new().hash_one(sys::monotonic_ns());
         let shards = match options.run {
@@ -216,14 +225,14 @@ impl Inner {
         };
         // Each has slots for all: closes need not be spread as evenly as opens are.
         let links = options.max_links.min(table::INDEXES);
-        Self {
+        Ok(Self {
             seed,
             shards: (0..shards)
                 .map(|number| {
                     let shard_seed = seed.rotate_left(number);
                     Shard::new(number, links, shard_seed, &clock, options.tick_ms)
                 })
-                .collect(),
+                .collect::<Result<_, _>>()?,
             clock,
             delivery: Delivery::new(options.callbacks.on_send.is_some()),
             policies: Policies::default(),
@@ -236,7 +245,7 @@ impl Inner {
             driver: Mutex::new(()),
             puller: Mutex::new(()),
             options,
-        }
+        })
     }
 
     fn phase(&self) -> Phase {
@@ -266,6 +275,17 @@ impl Inner {
         self.options.callbacks.on_log.is_some()
     }
 
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    fn check_failed(&self) -> Result<(), Error> {
+        if !self.has_failed() {
+            return Ok(());
+        }
+        Err(Error::new(Code::Failed, "the engine failed: a bug in hbeat was caught; stop it and make a new one"))
+    }
+
     fn check_fork(&self) -> Result<(), Error> {
         if self.forks == sys::forks() {
             return Ok(());
@@ -279,12 +299,7 @@ impl Inner {
     /// What every call but received, sent and the watchdog's checks.
     fn check_running(&self) -> Result<(), Error> {
         self.check_fork()?;
-        if self.failed.load(Ordering::Acquire) {
-            return Err(Error::new(
-                Code::Failed,
-                "the engine failed: a bug in hbeat was caught; stop it and make a new one",
-            ));
-        }
+        self.check_failed()?;
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::new(Code::Stopped, "the engine was stopped"));
         }

@@ -31,7 +31,7 @@ pub struct Row {
     /// What a report said.
     pub detail: u32,
     pub tally: Tally,
-    pub rtt: Option<Rtt>,
+    pub rtt: Rtt,
 }
 
 /// How many policies are kept for the next link.

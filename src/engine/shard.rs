@@ -81,14 +81,14 @@ pub enum Next {
 }
 
 impl Shard {
-    pub fn new(number: u32, links: u32, seed: u64, clock: &super::Clock, tick_ms: u32) -> Self {
+    pub fn new(number: u32, links: u32, seed: u64, clock: &super::Clock, tick_ms: u32) -> Result<Self, Error> {
         let start_ns = clock.now_ns();
         let start = clock.floor(start_ns);
         let (commands, inbox) = unbounded();
         let (wake, woken) = bounded(1);
-        Self {
+        Ok(Self {
             number,
-            table: Table::new(links, seed),
+            table: Table::new(links, seed)?,
             desks: Desks::new(),
             commands,
             wake,
@@ -112,7 +112,7 @@ impl Shard {
                 lateness: Histogram::default(),
                 ended: false,
             }),
-        }
+        })
     }
 
     /// Says something that must be acted upon now.
@@ -245,9 +245,13 @@ impl Shard {
         seen.ok_or_else(Error::no_link)
     }
 
-    /// Looks at what the shard knows after everything said so far has been acted upon.
+    /// Looks at what the shard knows after everything said so far has been acted upon; once the engine failed, at what it
+    /// knew then.
     pub fn attend<T>(&self, engine: &Inner, look: impl FnOnce(&Turns, Stamp) -> T) -> T {
         let mut turns = self.turns();
+        if engine.has_failed() {
+            return look(&turns, turns.clock.latest());
+        }
         let mut turn = Turn { engine, shard: self, turns: &mut turns };
         turn.catch_up();
         let next = turn.plan();

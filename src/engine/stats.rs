@@ -101,8 +101,8 @@ impl Traffic {
     }
 }
 
-/// Round-trip times of a link, in microseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Round-trip times of a link, in microseconds; all 0 where there was none yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rtt {
     /// The latest.
     pub last_us: u32,
@@ -110,22 +110,23 @@ pub struct Rtt {
     pub min_us: u32,
     /// The longest.
     pub max_us: u32,
-    /// How many there were.
-    pub count: u64,
+    /// How many there were, wrapping.
+    pub count: u32,
     /// All of them together.
     pub sum_us: u64,
 }
 
 impl Rtt {
-    pub(super) fn with(known: Option<Self>, rtt_us: u32) -> Self {
-        let known = known.unwrap_or(Self { last_us: rtt_us, min_us: rtt_us, max_us: rtt_us, count: 0, sum_us: 0 });
-        Self {
-            last_us: rtt_us,
-            min_us: known.min_us.min(rtt_us),
-            max_us: known.max_us.max(rtt_us),
-            count: known.count + 1,
-            sum_us: known.sum_us + u64::from(rtt_us),
-        }
+    pub(super) fn add(&mut self, rtt_us: u32) {
+        self.min_us = if self.count == 0 { rtt_us } else { self.min_us.min(rtt_us) };
+        self.max_us = self.max_us.max(rtt_us);
+        self.last_us = rtt_us;
+        self.count = self.count.wrapping_add(1).max(1);
+        self.sum_us += u64::from(rtt_us);
+    }
+
+    pub(super) fn known(self) -> Option<Self> {
+        (self.count > 0).then_some(self)
     }
 }
 

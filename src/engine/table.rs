@@ -63,19 +63,16 @@ struct Chunk {
 
 impl Chunk {
     fn new() -> Result<Self, Error> {
-        Ok(Self { hot: slots()?, sent: slots()?, beat: slots()?, sequence: slots()? })
+        Ok(Self { hot: cells(CHUNK)?, sent: cells(CHUNK)?, beat: cells(CHUNK)?, sequence: cells(CHUNK)? })
     }
 }
 
-fn slots<T: Default>() -> Result<Box<[T]>, Error> {
-    let mut slots = Vec::new();
-    slots.try_reserve_exact(CHUNK).map_err(|_| no_memory())?;
-    slots.resize_with(CHUNK, T::default);
-    Ok(slots.into_boxed_slice())
-}
-
-fn no_memory() -> Error {
-    Error::new(Code::NoMemory, "memory for more links was refused")
+/// The blocks that are large enough to be refused.
+fn cells<T: Default>(count: usize) -> Result<Box<[T]>, Error> {
+    let mut cells = Vec::new();
+    cells.try_reserve_exact(count).map_err(|_| Error::new(Code::NoMemory, "memory for more links was refused"))?;
+    cells.resize_with(count, T::default);
+    Ok(cells.into_boxed_slice())
 }
 
 /// One link's words.
@@ -204,12 +201,12 @@ struct Resting {
 
 impl Table {
     /// A table for `links` links; its first generation is drawn from `seed`, so that another engine's ids do not match.
-    pub fn new(links: u32, seed: u64) -> Self {
+    pub fn new(links: u32, seed: u64) -> Result<Self, Error> {
         // Some more slots than links: the resting ones.
         let limit = links.saturating_add(links / 8).saturating_add(1024).min(INDEXES);
         let chunks = limit.div_ceil(1 << CHUNK_BITS);
-        Self {
-            chunks: (0..chunks).map(|_| OnceCell::new()).collect(),
+        Ok(Self {
+            chunks: cells(chunks as usize)?,
             slots: Mutex::new(Slots {
                 fresh: 0,
                 limit,
@@ -217,7 +214,7 @@ impl Table {
                 resting: VecDeque::new(),
                 shut: false,
             }),
-        }
+        })
     }
 
     /// The words of a slot that has been in use.
@@ -329,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_closed_id_is_stale_and_its_slot_rests() {
-        let table = Table::new(4, 0);
+        let table = Table::new(4, 0).unwrap();
         let first = open(&table, 0).unwrap();
         let words = table.find(first).unwrap();
         assert!(table.received(first, Stamp(7), || Stamp(7)));
@@ -366,7 +363,7 @@ mod tests {
 
     #[test]
     fn stamps_are_kept_comparable() {
-        let table = Table::new(4, 0);
+        let table = Table::new(4, 0).unwrap();
         let key = table.occupy(&mut table.slots(), Stamp(10), 0, 0).unwrap();
         let words = table.find(key).unwrap();
         let stamps = || [words.received, words.sent].map(|word| word.load(Ordering::Relaxed));
@@ -388,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_slot_whose_generations_are_used_up_retires() {
-        let table = Table::new(4, 0);
+        let table = Table::new(4, 0).unwrap();
         open(&table, 0).unwrap();
         table.vacate(Key { index: 0, generation: FIELD_MASK }, 0);
         assert!(table.slots().resting.is_empty());
@@ -396,7 +393,7 @@ mod tests {
 
     #[test]
     fn zero_and_wild_keys_find_nothing() {
-        let table = Table::new(4, 0);
+        let table = Table::new(4, 0).unwrap();
         open(&table, 0).unwrap();
         for index in [0, 1, 5000, FIELD_MASK] {
             assert!(table.find(Key { index, generation: 0 }).is_none());
@@ -406,7 +403,7 @@ mod tests {
 
     #[test]
     fn open_links_are_listed_from_any_slot_on() {
-        let table = Table::new(10_000, 3);
+        let table = Table::new(10_000, 3).unwrap();
         let keys: Vec<_> = (0..5_000).map(|_| open(&table, 0).unwrap()).collect();
         table.find(keys[1]).unwrap().close(keys[1].generation);
         let listed: Vec<_> = table.open_from(0).collect();

@@ -3,14 +3,12 @@
 use super::convert::{check_output, check_size, choice, optional_text, place, plain, read, read_size, write};
 use super::event::{hbeat_event, pointer};
 use super::last_error::Failure;
-use super::status::hbeat_status_code::{
-    HBEAT_ERR_NULL, HBEAT_INFO_END, HBEAT_INFO_MORE, HBEAT_INFO_STOPPING, HBEAT_OK,
-};
+use super::status::hbeat_status_code::{HBEAT_INFO_END, HBEAT_INFO_MORE, HBEAT_INFO_STOPPING, HBEAT_OK};
 use super::version::HBEAT_FOREVER;
-use super::{Outcome, guard, hbeat_link, hbeat_status};
+use super::{Outcome, done, guard, guard_or, hbeat_link, hbeat_status};
 use crate::engine::{
-    Callbacks, EVENTS_ALL, EVENTS_DEFAULT, Engine, Level, LinkId, OnEvent, OnLog, OnPanic, OnRelease, Options, Run,
-    Stopped, TimeSource, Waited,
+    Callbacks, EVENTS_ALL, EVENTS_DEFAULT, Engine, Event, Health, Level, LinkId, OnEvent, OnLog, OnPanic, OnRelease,
+    Options, Run, Stopped, TimeSource, Waited,
 };
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
@@ -159,17 +157,34 @@ plain!(hbeat_health {
     doubtful_times,
 } until doubtful_times);
 
-/// The engine behind the caller's pointer.
+impl From<&Health> for hbeat_health {
+    fn from(health: &Health) -> Self {
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            phase: health.phase as u32,
+            threads: health.threads,
+            links: health.links,
+            turn_age_ms: health.turn_age_ms,
+            on_event_ms: health.on_event_ms,
+            on_send_ms: health.on_send_ms,
+            waiting: health.waiting,
+            doubtful_times: health.doubtful_times,
+        }
+    }
+}
+
+/// Runs the body of an export that has an engine, as [`guard`] does. A panic in it is a bug of ours, after which the
+/// engine fails as a whole.
 ///
 /// # Safety
-/// `pointer` is NULL or came from `hbeat_engine_new` and was not freed.
+/// `pointer` is NULL or came from `hbeat_engine_new` and was not freed, and `body` may be run.
 #[inline]
-pub(super) unsafe fn engine_at<'a>(pointer: *const hbeat_engine) -> Result<&'a Engine, Failure> {
+pub(super) unsafe fn with_engine(pointer: *const hbeat_engine, body: impl FnOnce(&Engine) -> Outcome) -> hbeat_status {
     // SAFETY: as for this function; only shared references to it exist before it is freed.
-    match unsafe { pointer.as_ref() } {
-        Some(handle) => Ok(&handle.engine),
-        None => Err(Failure::new(HBEAT_ERR_NULL, "engine is NULL")),
-    }
+    let Some(handle) = (unsafe { pointer.as_ref() }) else {
+        return Failure::null("engine").keep();
+    };
+    guard_or(|| handle.engine.fail(), || body(&handle.engine))
 }
 
 /// A timeout in milliseconds; `None` = for ever.
@@ -303,13 +318,12 @@ pub unsafe extern "C" fn hbeat_engine_new(
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_stop(engine: *mut hbeat_engine, timeout_ms: u32) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        match unsafe { engine_at(engine) }?.stop(timeout(timeout_ms))? {
-            Stopped::Complete => Ok(HBEAT_OK),
-            Stopped::InCallback => Ok(HBEAT_INFO_STOPPING),
-        }
-    })
+    let stop = |engine: &Engine| match engine.stop(timeout(timeout_ms))? {
+        Stopped::Complete => Ok(HBEAT_OK),
+        Stopped::InCallback => Ok(HBEAT_INFO_STOPPING),
+    };
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, stop) }
 }
 
 /// Frees an engine; NULL is OK. One that runs is stopped first, for at most 5 s. Events that were not pulled are
@@ -323,12 +337,15 @@ pub unsafe extern "C" fn hbeat_engine_stop(engine: *mut hbeat_engine, timeout_ms
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_free(engine: *mut hbeat_engine) -> hbeat_status {
+    if engine.is_null() {
+        return HBEAT_OK as hbeat_status;
+    }
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    let retired = unsafe { with_engine(engine, |engine| done(engine.retire())) };
+    if retired != HBEAT_OK as hbeat_status {
+        return retired;
+    }
     guard(|| {
-        if engine.is_null() {
-            return Ok(HBEAT_OK);
-        }
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.retire()?;
         // SAFETY: hbeat_engine_new made it so, retire says that nobody of ours uses it any more, and the caller that
         // nobody of his does.
         drop(unsafe { Box::from_raw(engine) });
@@ -346,11 +363,8 @@ pub unsafe extern "C" fn hbeat_engine_free(engine: *mut hbeat_engine) -> hbeat_s
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_quiesce(engine: *mut hbeat_engine, timeout_ms: u32) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.quiesce(timeout(timeout_ms))?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.quiesce(timeout(timeout_ms)))) }
 }
 
 /// How the engine is: cheap enough to be asked each second. health->struct_size must be set.
@@ -362,25 +376,14 @@ pub unsafe extern "C" fn hbeat_engine_quiesce(engine: *mut hbeat_engine, timeout
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_health(engine: *const hbeat_engine, health: *mut hbeat_health) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
-        let (engine, size) = unsafe { (engine_at(engine)?, read_size(health, "health")?) };
-        let found = engine.health()?;
-        let found = hbeat_health {
-            struct_size: 0,
-            phase: found.phase as u32,
-            threads: found.threads,
-            links: found.links,
-            turn_age_ms: found.turn_age_ms,
-            on_event_ms: found.on_event_ms,
-            on_send_ms: found.on_send_ms,
-            waiting: found.waiting,
-            doubtful_times: found.doubtful_times,
-        };
-        // SAFETY: the struct has `size` bytes, by the rules at the head of the header.
-        unsafe { write(found, health.cast(), size) };
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let size = read_size(health, "health")?;
+            write(hbeat_health::from(&engine.health()?), health.cast(), size);
+            Ok(HBEAT_OK)
+        })
+    }
 }
 
 /// The ids of the links that are open, page by page: after = 0 for the first page, then the last id got.
@@ -399,18 +402,17 @@ pub unsafe extern "C" fn hbeat_engine_links(
     capacity: u32,
     count: *mut u32,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        let engine = unsafe { engine_at(engine) }?;
-        check_output(count, "count")?;
-        check_capacity(capacity)?;
-        // SAFETY: a place of `capacity` ids, by the rules at the head of the header.
-        let links = unsafe { place(links, capacity as usize, "links") }?;
-        let (found, more) = engine.links((after != 0).then_some(LinkId(after)), links)?;
-        // SAFETY: not NULL.
-        unsafe { count.write(found as u32) };
-        Ok(if more { HBEAT_INFO_MORE } else { HBEAT_OK })
-    })
+    // SAFETY: an engine that lives and a place of `capacity` ids, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(count, "count")?;
+            check_capacity(capacity)?;
+            let links = place(links, capacity as usize, "links")?;
+            let (found, more) = engine.links((after != 0).then_some(LinkId(after)), links)?;
+            count.write(found as u32);
+            Ok(if more { HBEAT_INFO_MORE } else { HBEAT_OK })
+        })
+    }
 }
 
 /// What time the engine has: CLOCK_MONOTONIC, or the manual clock.
@@ -422,14 +424,14 @@ pub unsafe extern "C" fn hbeat_engine_links(
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_now(engine: *const hbeat_engine, now_ns: *mut u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        let engine = unsafe { engine_at(engine) }?;
-        check_output(now_ns, "now_ns")?;
-        // SAFETY: not NULL.
-        unsafe { now_ns.write(engine.now_ns()) };
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(now_ns, "now_ns")?;
+            now_ns.write(engine.now_ns());
+            Ok(HBEAT_OK)
+        })
+    }
 }
 
 /// ==== Pulling events ====
@@ -454,28 +456,26 @@ pub unsafe extern "C" fn hbeat_engine_wait(
     timeout_ms: u32,
     count: *mut u32,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        let engine = unsafe { engine_at(engine) }?;
-        check_output(events, "events")?;
-        check_output(count, "count")?;
-        check_size::<hbeat_event>(event_size as usize, "event_size")?;
-        check_capacity(capacity)?;
-        let mut filled = 0;
-        let mut out = |event: &crate::engine::Event| {
-            assert!(filled < capacity, "more events than there is room for");
-            // SAFETY: the array has `capacity` places of `event_size` bytes, by the rules at the head of the header.
-            unsafe {
+    // SAFETY: an engine that lives and an array of `capacity` places of `event_size` bytes, by the rules at the head of
+    // the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(events, "events")?;
+            check_output(count, "count")?;
+            check_size::<hbeat_event>(event_size as usize, "event_size")?;
+            check_capacity(capacity)?;
+            let mut filled = 0;
+            let mut out = |event: &Event| {
+                assert!(filled < capacity, "more events than there is room for");
                 let place = events.cast::<u8>().add(filled as usize * event_size as usize);
                 write(hbeat_event::from(event), place, event_size as usize);
-            }
-            filled += 1;
-        };
-        let waited = engine.wait(capacity as usize, timeout(timeout_ms), &mut out)?;
-        // SAFETY: not NULL.
-        unsafe { count.write(filled) };
-        Ok(if waited == Waited::End { HBEAT_INFO_END } else { HBEAT_OK })
-    })
+                filled += 1;
+            };
+            let waited = engine.wait(capacity as usize, timeout(timeout_ms), &mut out)?;
+            count.write(filled);
+            Ok(if waited == Waited::End { HBEAT_INFO_END } else { HBEAT_OK })
+        })
+    }
 }
 
 /// A descriptor that is readable while events wait to be pulled, until HBEAT_INFO_END was handed out, and with
@@ -490,14 +490,14 @@ pub unsafe extern "C" fn hbeat_engine_wait(
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_fd(engine: *mut hbeat_engine, fd: *mut i32) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        let engine = unsafe { engine_at(engine) }?;
-        check_output(fd, "fd")?;
-        // SAFETY: not NULL.
-        unsafe { fd.write(engine.readiness()?) };
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(fd, "fd")?;
+            fd.write(engine.readiness()?);
+            Ok(HBEAT_OK)
+        })
+    }
 }
 
 /// ==== Turning the engine oneself ====
@@ -514,10 +514,8 @@ pub unsafe extern "C" fn hbeat_engine_fd(engine: *mut hbeat_engine, fd: *mut i32
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_drive(engine: *mut hbeat_engine, now_ns: u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        more(unsafe { engine_at(engine) }?.drive(now_ns)?)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| more(engine.drive(now_ns)?)) }
 }
 
 /// When hbeat_engine_drive wants to be called next, on the clock of hbeat_now_ns; UINT64_MAX: nothing is due. Calls on
@@ -530,15 +528,14 @@ pub unsafe extern "C" fn hbeat_engine_drive(engine: *mut hbeat_engine, now_ns: u
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_next_deadline(engine: *mut hbeat_engine, deadline_ns: *mut u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        let engine = unsafe { engine_at(engine) }?;
-        check_output(deadline_ns, "deadline_ns")?;
-        let deadline = engine.next_deadline()?.unwrap_or(u64::MAX);
-        // SAFETY: not NULL.
-        unsafe { deadline_ns.write(deadline) };
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(deadline_ns, "deadline_ns")?;
+            deadline_ns.write(engine.next_deadline()?.unwrap_or(u64::MAX));
+            Ok(HBEAT_OK)
+        })
+    }
 }
 
 /// HBEAT_CLOCK_MANUAL: moves the clock to now_ns, stopping at each deadline on the way, and returns when all is at
@@ -553,10 +550,8 @@ pub unsafe extern "C" fn hbeat_engine_next_deadline(engine: *mut hbeat_engine, d
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_advance(engine: *mut hbeat_engine, now_ns: u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        more(unsafe { engine_at(engine) }?.advance(now_ns)?)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| more(engine.advance(now_ns)?)) }
 }
 
 fn more(more: bool) -> Outcome {
@@ -573,8 +568,9 @@ fn check_capacity(capacity: u32) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::EventKind;
     use crate::ffi::last_error::tests::last_error;
-    use crate::ffi::status::hbeat_status_code::HBEAT_ERR_INVALID;
+    use crate::ffi::status::hbeat_status_code::{self, HBEAT_ERR_INVALID, HBEAT_ERR_NULL};
     use std::mem::zeroed;
     use std::ptr::{null, null_mut};
 
@@ -646,6 +642,27 @@ mod tests {
         callbacks.release.unwrap()(crate::engine::LinkData((&raw mut released).expose_provenance()));
         assert_eq!((seen.0, seen.1.as_str(), released), (HBEAT_LOG_WARNING, "late by? 3 s", 1));
         assert!(callbacks.on_event.is_none());
+    }
+
+    #[test]
+    fn a_panic_in_a_call_fails_the_engine_as_a_whole() {
+        unsafe {
+            let mut engine = null_mut();
+            assert_eq!(hbeat_engine_new(&zero(), &mut engine), 0, "{}", last_error());
+            let panics = with_engine(engine, |_| panic!("row 7 is missing"));
+            assert_eq!(panics, hbeat_status_code::HBEAT_ERR_PANIC as i32);
+            assert_eq!(last_error(), "a bug in hbeat was caught: row 7 is missing");
+            assert_eq!(hbeat_engine_quiesce(engine, 0), hbeat_status_code::HBEAT_ERR_FAILED as i32);
+            let mut health = hbeat_health { struct_size: size_of::<hbeat_health>() as u32, ..zeroed() };
+            assert_eq!((hbeat_engine_health(engine, &mut health), health.phase), (0, HBEAT_PHASE_FAILED));
+            assert_eq!(hbeat_engine_stop(engine, 10_000), 0);
+            let (mut event, mut count) = (zeroed::<hbeat_event>(), 0);
+            let size = size_of::<hbeat_event>() as u32;
+            assert_eq!(hbeat_engine_wait(engine, &mut event, size, 1, 0, &mut count), 0);
+            assert_eq!((event.r#type, count), (EventKind::EngineFailed as u32, 1));
+            assert_eq!(hbeat_engine_wait(engine, &mut event, size, 1, 0, &mut count), HBEAT_INFO_END as i32);
+            assert_eq!(hbeat_engine_free(engine), 0);
+        }
     }
 
     #[test]

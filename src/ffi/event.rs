@@ -300,9 +300,9 @@ impl Names {
         Self(names.map(|(number, name)| (number, c_string(name.to_owned()))).collect())
     }
 
-    fn find(&'static self, number: u32) -> *const c_char {
-        let found = || self.0.iter().find(|name| name.0 == number).map_or(c"unknown", |name| name.1.as_c_str());
-        guard_text(found)
+    /// The table is made inside the guard, too.
+    fn find(table: &'static Lazy<Self>, number: u32) -> *const c_char {
+        guard_text(|| table.0.iter().find(|name| name.0 == number).map_or(c"unknown", |name| name.1.as_c_str()))
     }
 }
 
@@ -331,7 +331,7 @@ static EVENTS: Lazy<Names> =
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_state_name(state: u32) -> *const c_char {
-    STATES.find(state)
+    Names::find(&STATES, state)
 }
 
 /// The name of an HBEAT_CAUSE_*, as in log lines: "no_answer". Otherwise like hbeat_state_name.
@@ -343,7 +343,7 @@ pub unsafe extern "C" fn hbeat_state_name(state: u32) -> *const c_char {
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_cause_name(cause: u32) -> *const c_char {
-    CAUSES.find(cause)
+    Names::find(&CAUSES, cause)
 }
 
 /// The name of an HBEAT_EVENT_*, the first word of a log line: "DOWN". Otherwise like hbeat_state_name.
@@ -355,7 +355,7 @@ pub unsafe extern "C" fn hbeat_cause_name(cause: u32) -> *const c_char {
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_event_name(r#type: u32) -> *const c_char {
-    EVENTS.find(r#type)
+    Names::find(&EVENTS, r#type)
 }
 
 /// Writes an event as the line an operator greps for, the same that on_log gets:

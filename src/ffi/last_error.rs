@@ -7,6 +7,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::{CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Longest sentence that is kept, its NUL included.
 const SENTENCE_MAX: usize = 512;
@@ -89,9 +90,10 @@ impl From<PolicyError> for Failure {
     }
 }
 
-/// Keeps what a panic said.
+/// Keeps what a panic said, and does what has to be done after it; a second panic there changes nothing.
 #[cold]
-pub(super) fn panicked(payload: &(dyn Any + Send)) -> hbeat_status {
+pub(super) fn panicked(payload: &(dyn Any + Send), then: impl FnOnce()) -> hbeat_status {
+    let _ = catch_unwind(AssertUnwindSafe(then));
     let said = payload.downcast_ref::<String>().map(String::as_str);
     let said = said.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it did not say more");
     Failure::new(hbeat_status_code::HBEAT_ERR_PANIC, format!("a bug in hbeat was caught: {said}")).keep()

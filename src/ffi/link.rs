@@ -1,14 +1,14 @@
 //! Links: opened, fed, taken from, closed.
 
 use super::convert::{bytes, check_output, flag, optional_text, place, plain, read, read_size, write};
-use super::engine::{engine_at, event_mask, hbeat_engine};
+use super::engine::{event_mask, hbeat_engine, with_engine};
 use super::event::{byte_count, cause_number, cause_of, link_name, or_unknown, pointer, state_number};
 use super::last_error::Failure;
 use super::policy::{hbeat_policy, read_policy};
 use super::status::hbeat_status_code::{HBEAT_INFO_ALREADY_DOWN, HBEAT_INFO_MORE, HBEAT_INFO_SEND, HBEAT_OK};
 use super::version::HBEAT_NAME_MAX;
-use super::{guard, hbeat_status};
-use crate::engine::{Info, LinkData, LinkId, LinkOptions};
+use super::{done, hbeat_status};
+use crate::engine::{Engine, Info, LinkData, LinkId, LinkOptions};
 use crate::wire::Protocol;
 use std::ffi::{c_char, c_void};
 
@@ -194,7 +194,7 @@ impl From<&Info> for hbeat_info {
             messages_sent: info.messages_sent,
             bytes_sent: info.bytes_sent,
             would_be_downs: info.would_be_downs,
-            rtt_count: info.rtt.map_or(0, |rtt| rtt.count),
+            rtt_count: info.rtt.map_or(0, |rtt| rtt.count.into()),
             rtt_sum_us: info.rtt.map_or(0, |rtt| rtt.sum_us),
         }
     }
@@ -258,15 +258,15 @@ pub unsafe extern "C" fn hbeat_link_open(
     options: *const hbeat_link_options,
     link: *mut hbeat_link,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and structs, by the rules at the head of the header.
-        let (engine, policy, options) = unsafe { (engine_at(engine)?, read_policy(policy)?, read_options(options)?) };
-        check_output(link, "link")?;
-        let opened = engine.open(&policy, &options)?;
-        // SAFETY: not NULL.
-        unsafe { link.write(opened.0) };
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives and structs, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let (policy, options) = (read_policy(policy)?, read_options(options)?);
+            check_output(link, "link")?;
+            link.write(engine.open(&policy, &options)?.0);
+            Ok(HBEAT_OK)
+        })
+    }
 }
 
 /// Starts a link that was opened or paused: its last sign of life is now, its tries are 0. Answers owed since then
@@ -279,11 +279,8 @@ pub unsafe extern "C" fn hbeat_link_open(
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_start(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.start(LinkId(link), now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.start(LinkId(link), now_ns))) }
 }
 
 /// Stops judging and beating until hbeat_link_start, as before a TERMINATE. What arrives meanwhile is kept: beats of
@@ -296,11 +293,8 @@ pub unsafe extern "C" fn hbeat_link_start(engine: *mut hbeat_engine, link: hbeat
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_pause(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.pause(LinkId(link), now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.pause(LinkId(link), now_ns))) }
 }
 
 /// Closes a link. Never waits, may be called anywhere, in its own callbacks too. Exactly one of several closers gets
@@ -314,11 +308,8 @@ pub unsafe extern "C" fn hbeat_link_pause(engine: *mut hbeat_engine, link: hbeat
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_close(engine: *mut hbeat_engine, link: hbeat_link) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.close(LinkId(link))?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.close(LinkId(link)))) }
 }
 
 /// ==== What the application tells ====
@@ -334,11 +325,8 @@ pub unsafe extern "C" fn hbeat_link_close(engine: *mut hbeat_engine, link: hbeat
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_received(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.received(LinkId(link), now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.received(LinkId(link), now_ns))) }
 }
 
 /// Something was written to the peer. Only for idle_on = HBEAT_IDLE_ON_EITHER, for evidence, and to correct when the
@@ -351,11 +339,8 @@ pub unsafe extern "C" fn hbeat_link_received(engine: *mut hbeat_engine, link: hb
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_sent(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.sent(LinkId(link), now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.sent(LinkId(link), now_ns))) }
 }
 
 /// Shows hbeat the bytes that were read, in order, in portions of any size. A tap: the application still handles every
@@ -376,12 +361,14 @@ pub unsafe extern "C" fn hbeat_link_feed(
     length: usize,
     now_ns: u64,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
-        let (engine, bytes) = unsafe { (engine_at(engine)?, self::bytes(bytes.cast(), length, "bytes")?) };
-        let owed = engine.feed(LinkId(link), bytes, now_ns)?;
-        Ok(if owed { HBEAT_INFO_SEND } else { HBEAT_OK })
-    })
+    // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let bytes = self::bytes(bytes.cast(), length, "bytes")?;
+            let owed = engine.feed(LinkId(link), bytes, now_ns)?;
+            Ok(if owed { HBEAT_INFO_SEND } else { HBEAT_OK })
+        })
+    }
 }
 
 /// Shows hbeat the bytes that the application writes, in order, in portions of any size; replaces hbeat_link_sent. With
@@ -402,12 +389,13 @@ pub unsafe extern "C" fn hbeat_link_feed_sent(
     length: usize,
     now_ns: u64,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
-        let (engine, bytes) = unsafe { (engine_at(engine)?, self::bytes(bytes.cast(), length, "bytes")?) };
-        engine.feed_sent(LinkId(link), bytes, now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let bytes = self::bytes(bytes.cast(), length, "bytes")?;
+            done(engine.feed_sent(LinkId(link), bytes, now_ns))
+        })
+    }
 }
 
 /// With observe_only: the application's own heartbeat sent a beat with this number; for who parses himself.
@@ -424,11 +412,8 @@ pub unsafe extern "C" fn hbeat_link_beat_sent(
     sequence: u32,
     now_ns: u64,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.beat_sent(LinkId(link), sequence, now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.beat_sent(LinkId(link), sequence, now_ns))) }
 }
 
 /// Takes all frames that are to be written now, answers first, built at this moment; where the application writes.
@@ -454,21 +439,21 @@ pub unsafe extern "C" fn hbeat_link_take(
     capacity: usize,
     length: *mut usize,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        let engine = unsafe { engine_at(engine) }?;
-        check_output(length, "length")?;
-        // SAFETY: a place of `capacity` bytes and one for a number, by the rules at the head of the header.
-        let (buffer, sequence) = unsafe { (place(buffer.cast(), capacity, "buffer")?, sequence.as_mut()) };
-        let taken = engine.take(LinkId(link), sequence, now_ns, buffer)?;
-        // SAFETY: not NULL.
-        unsafe { length.write(taken.length) };
-        Ok(match taken {
-            taken if taken.own_beat => HBEAT_INFO_SEND,
-            taken if taken.more => HBEAT_INFO_MORE,
-            _ => HBEAT_OK,
+    // SAFETY: an engine that lives, a place of `capacity` bytes and one for a number, by the rules at the head of the
+    // header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(length, "length")?;
+            let buffer = place(buffer.cast(), capacity, "buffer")?;
+            let taken = engine.take(LinkId(link), sequence.as_mut(), now_ns, buffer)?;
+            length.write(taken.length);
+            Ok(match taken {
+                taken if taken.own_beat => HBEAT_INFO_SEND,
+                taken if taken.more => HBEAT_INFO_MORE,
+                _ => HBEAT_OK,
+            })
         })
-    })
+    }
 }
 
 /// What was taken last could not be written: its beat counts as never sent, the next SEND comes soon.
@@ -480,11 +465,8 @@ pub unsafe extern "C" fn hbeat_link_take(
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_unsent(engine: *mut hbeat_engine, link: hbeat_link, now_ns: u64) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.unsent(LinkId(link), now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.unsent(LinkId(link), now_ns))) }
 }
 
 /// An answer to a beat arrived; for who parses himself. hbeat matches it with the beats that are outstanding: one that
@@ -502,11 +484,8 @@ pub unsafe extern "C" fn hbeat_link_answer_received(
     sequence: u32,
     now_ns: u64,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.answer_received(LinkId(link), sequence, now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.answer_received(LinkId(link), sequence, now_ns))) }
 }
 
 /// A beat of the peer arrived; for who parses, and answers, himself.
@@ -523,11 +502,8 @@ pub unsafe extern "C" fn hbeat_link_beat_received(
     sequence: u32,
     now_ns: u64,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        unsafe { engine_at(engine) }?.beat_received(LinkId(link), sequence, now_ns)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.beat_received(LinkId(link), sequence, now_ns))) }
 }
 
 /// The application found out itself: end of file, a write error, TERMINATE, a failed login, requests that nobody
@@ -547,15 +523,15 @@ pub unsafe extern "C" fn hbeat_link_report_down(
     cause: u32,
     detail: u32,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives, by the rules at the head of the header.
-        let engine = unsafe { engine_at(engine) }?;
+    let report = |engine: &Engine| {
         let cause = cause_of(cause).ok_or_else(|| {
             Failure::invalid(format!("cause is {cause}, allowed is any HBEAT_CAUSE_* but NONE: 1 to 14"))
         })?;
         let first = engine.report_down(LinkId(link), cause, detail)?;
         Ok(if first { HBEAT_OK } else { HBEAT_INFO_ALREADY_DOWN })
-    })
+    };
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe { with_engine(engine, report) }
 }
 
 /// Changes the policy of a link, at once. In a probe the misses so far count on.
@@ -571,12 +547,8 @@ pub unsafe extern "C" fn hbeat_link_set_policy(
     link: hbeat_link,
     policy: *const hbeat_policy,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
-        let (engine, policy) = unsafe { (engine_at(engine)?, read_policy(policy)?) };
-        engine.set_policy(LinkId(link), &policy)?;
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
+    unsafe { with_engine(engine, |engine| done(engine.set_policy(LinkId(link), &read_policy(policy)?))) }
 }
 
 /// All that is known of a link; also after DOWN, until it is closed. info->struct_size must be set.
@@ -592,14 +564,14 @@ pub unsafe extern "C" fn hbeat_link_info(
     link: hbeat_link,
     info: *mut hbeat_info,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
-        let (engine, size) = unsafe { (engine_at(engine)?, read_size(info, "info")?) };
-        let found = engine.info(LinkId(link))?;
-        // SAFETY: the struct has `size` bytes, by the rules at the head of the header.
-        unsafe { write(hbeat_info::from(&found), info.cast(), size) };
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let size = read_size(info, "info")?;
+            write(hbeat_info::from(&engine.info(LinkId(link))?), info.cast(), size);
+            Ok(HBEAT_OK)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! is said here is said to people who write C.
 //!
 //! Rules of every export:
-//! - its body is one `guard`: a panic becomes `HBEAT_ERR_PANIC`, nothing unwinds into C;
+//! - its body is one `guard`, or `with_engine` where there is one: a panic becomes `HBEAT_ERR_PANIC` and fails the
+//!   engine, nothing unwinds into C;
 //! - every pointer, size and number is checked before anything is done; outputs are written on success only;
 //! - what comes in is plain integers and pointers, made into Rust's types by `convert`; enums only go out;
 //! - what goes wrong has a status and a sentence, kept for `hbeat_last_error`.
@@ -18,6 +19,8 @@ mod backoff;
 mod convert;
 mod engine;
 mod event;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod last_error;
 mod link;
 mod policy;
@@ -35,6 +38,7 @@ pub use stats::*;
 pub use status::*;
 pub use version::*;
 
+use crate::engine::fault::{Point, point};
 use last_error::{Failure, panicked};
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,22 +46,46 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// What the body of an export comes to.
 type Outcome = Result<hbeat_status_code, Failure>;
 
-/// Runs the body of an export. Nothing unwinds out of it, and what failed is kept for `hbeat_last_error`.
+/// Runs the body of an export that has no engine. Nothing unwinds out of it, and what failed is kept for
+/// `hbeat_last_error`.
+fn guard(body: impl FnOnce() -> Outcome) -> hbeat_status {
+    guard_or(|| {}, body)
+}
+
+/// The same; after a panic it runs `or`.
 ///
 /// What the body touches is the engine, whose own state is sound after a panic (it fails as a whole), and the
 /// caller's outputs, which are written last: that is why unwinding through it is safe to assert.
 #[inline]
-fn guard(body: impl FnOnce() -> Outcome) -> hbeat_status {
+fn guard_or(or: impl FnOnce(), body: impl FnOnce() -> Outcome) -> hbeat_status {
+    let body = || {
+        point(Point::Call);
+        body()
+    };
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status)) => status as hbeat_status,
         Ok(Err(failure)) => failure.keep(),
-        Err(payload) => panicked(payload.as_ref()),
+        Err(payload) => panicked(payload.as_ref(), or),
     }
+}
+
+/// The outcome of a body that gives nothing but whether it failed.
+fn done<E: Into<Failure>>(result: Result<(), E>) -> Outcome {
+    result.map(|()| hbeat_status_code::HBEAT_OK).map_err(Into::into)
 }
 
 /// The same for the exports that give text instead of a status.
 fn guard_text(body: impl FnOnce() -> &'static CStr) -> *const c_char {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(c"").as_ptr()
+    guard_value(c"", body).as_ptr()
+}
+
+/// The same for those that give a value: `instead` after a panic.
+fn guard_value<T>(instead: T, body: impl FnOnce() -> T) -> T {
+    let body = || {
+        point(Point::Call);
+        body()
+    };
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(instead)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Numbers out: what the engine counted, how times were spread.
 
 use super::convert::{choice, plain, read_size, write};
-use super::engine::{engine_at, hbeat_engine};
+use super::engine::{hbeat_engine, with_engine};
 use super::event::cause_number;
+use super::hbeat_status;
 use super::status::hbeat_status_code::HBEAT_OK;
-use super::{guard, hbeat_status};
 use crate::core::{Cause, State};
 use crate::engine::{Counted, Histogram, Stats, Times};
 
@@ -239,14 +239,14 @@ impl hbeat_histogram {
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_engine_stats(engine: *const hbeat_engine, stats: *mut hbeat_stats) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
-        let (engine, size) = unsafe { (engine_at(engine)?, read_size(stats, "stats")?) };
-        let found = engine.stats()?;
-        // SAFETY: the struct has `size` bytes, by the rules at the head of the header.
-        unsafe { write(hbeat_stats::from(&found), stats.cast(), size) };
-        Ok(HBEAT_OK)
-    })
+    // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let size = read_size(stats, "stats")?;
+            write(hbeat_stats::from(&engine.stats()?), stats.cast(), size);
+            Ok(HBEAT_OK)
+        })
+    }
 }
 
 /// How times were spread: HBEAT_HISTOGRAM_RTT or HBEAT_HISTOGRAM_LATENESS. histogram->struct_size must be set.
@@ -262,13 +262,14 @@ pub unsafe extern "C" fn hbeat_engine_histogram(
     which: u32,
     histogram: *mut hbeat_histogram,
 ) -> hbeat_status {
-    guard(|| {
-        // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
-        let (engine, size) = unsafe { (engine_at(engine)?, read_size(histogram, "histogram")?) };
-        let known = [("HBEAT_HISTOGRAM_RTT", Times::Rtt), ("HBEAT_HISTOGRAM_LATENESS", Times::Lateness)];
-        let found = engine.histogram(choice(which, "which", known)?)?;
-        // SAFETY: the struct has `size` bytes, by the rules at the head of the header.
-        unsafe { write(hbeat_histogram::of(&found, which), histogram.cast(), size) };
-        Ok(HBEAT_OK)
-    })
+    let known = [("HBEAT_HISTOGRAM_RTT", Times::Rtt), ("HBEAT_HISTOGRAM_LATENESS", Times::Lateness)];
+    // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let size = read_size(histogram, "histogram")?;
+            let found = engine.histogram(choice(which, "which", known)?)?;
+            write(hbeat_histogram::of(&found, which), histogram.cast(), size);
+            Ok(HBEAT_OK)
+        })
+    }
 }

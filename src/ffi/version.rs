@@ -1,9 +1,8 @@
 //! About the library: its version, its clock, numbers that mean the same everywhere.
 
-use super::guard_text;
+use super::{guard_text, guard_value};
 use crate::engine;
 use std::ffi::{CStr, c_char};
-use std::panic::catch_unwind;
 
 /// ==== Constants ====
 ///
@@ -68,7 +67,7 @@ pub unsafe extern "C" fn hbeat_version_number() -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_now_ns() -> u64 {
     // A clock that panics is none; 0 makes the engine read its own.
-    catch_unwind(engine::monotonic_ns).unwrap_or(0)
+    guard_value(0, engine::monotonic_ns)
 }
 
 #[cfg(test)]

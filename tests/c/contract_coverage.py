@@ -11,7 +11,7 @@ mentioned = set(re.findall(r"\bK\d+\b", contract))
 cited: dict[str, list[str]] = {}
 faults = []
 names: dict[str, str] = {}
-for file in sorted(here.glob("test_*.c")):
+for file in sorted([*here.glob("test_*.c"), *(here.parent / "faults").glob("test_*.c")]):
     for name, numbers in re.findall(r'^TEST\((\w+), "([^"]*)"\)', file.read_text(encoding="utf-8"), re.M):
         if not re.fullmatch(r"K\d+( K\d+)*", numbers):
             faults.append(f"{file.name}: {name} cites no number, or not in the form \"K1 K2\"")

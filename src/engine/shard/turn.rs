@@ -1,6 +1,7 @@
 //! A turn: what was said is heard, what is due is stepped, what comes of it is handed to delivery.
 
 use super::*;
+use crate::engine::fault::{self, Point};
 
 /// One turn: the shard, what the turn works on, and the engine around it.
 pub(super) struct Turn<'a> {
@@ -37,6 +38,9 @@ impl Turn<'_> {
     }
 
     pub fn turn(&mut self) -> Next {
+        if self.engine.has_failed() {
+            return self.wind_up();
+        }
         let due_by = self.catch_up();
         let mut due = std::mem::take(&mut self.turns.due);
         let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
@@ -64,6 +68,22 @@ impl Turn<'_> {
             let due_ns = self.engine.clock.ns_of(row.due, now_ns);
             self.turns.lateness.record(now_ns.saturating_sub(due_ns) / 1_000);
         }
+    }
+
+    /// A turn of an engine that failed: links are only closed, none is stepped or judged, so that what the engine failed
+    /// by does not stand in its way. Each panic here takes its command or its row with it: it comes to an end.
+    fn wind_up(&mut self) -> Next {
+        while let Ok(command) = self.turns.inbox.try_recv() {
+            match command {
+                Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
+                Command::Link(key, Said::Close) => self.close(key),
+                Command::Link(..) => {}
+                Command::Barrier(answer) => self.turns.barriers.push(answer),
+                Command::Stop => self.stop(),
+            }
+        }
+        self.engine.delivery.push(&mut self.turns.outbox);
+        if self.turns.ended { Next::Ended } else { Next::At(None) }
     }
 
     /// When something is due next.
@@ -136,7 +156,7 @@ impl Turn<'_> {
             down: false,
             detail: 0,
             tally: Tally::default(),
-            rtt: None,
+            rtt: Rtt::default(),
         });
         self.turns.stats.count(Counted::Opened);
         self.turns.stats.moved(None, Some(State::Paused));
@@ -241,6 +261,7 @@ impl Turn<'_> {
 
     /// Steps a link: what its words say, then `input`.
     fn visit(&mut self, index: u32, input: Option<Input>) {
+        fault::point(Point::Turn);
         let Some(words) = self.shard.table.words(index) else { return };
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
@@ -392,7 +413,7 @@ impl Turn<'_> {
             Answered::Matched { rtt_us } => {
                 // An answer that claims to be older than its beat has no round-trip time.
                 if let Some(rtt_us) = rtt_us.filter(|rtt_us| i32::try_from(*rtt_us).is_ok()) {
-                    row.rtt = Some(Rtt::with(row.rtt, rtt_us));
+                    row.rtt.add(rtt_us);
                     self.turns.rtt.record(rtt_us.into());
                 }
                 self.count(index, Counted::AnswersReceived);
@@ -431,7 +452,7 @@ impl Turn<'_> {
             tries_max: row.policy.tries,
             sequence: evidence.sequence.unwrap_or_default(),
             detail: row.detail,
-            rtt_us: row.rtt.map(|rtt| rtt.last_us),
+            rtt_us: row.rtt.known().map(|rtt| rtt.last_us),
             last_received_ms: ages.and_then(|ages| ages.received_ms),
             last_sent_ms: ages.and_then(|ages| ages.sent_ms),
             unread_bytes: observed.unread_bytes,
