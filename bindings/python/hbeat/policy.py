@@ -1,7 +1,7 @@
 """When to beat, how long to wait for an answer, how many tries, and what proves life."""
 import ctypes
 from dataclasses import dataclass, fields
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple, cast
 
 from . import _arguments
 from ._abi import CPolicy
@@ -88,7 +88,7 @@ class Policy:
 
 
 # What makes of a number in C what the field is.
-READ: Dict[str, Callable[[int], int]] = {field.name: field.type for field in fields(Policy)}  # type: ignore[misc]
+READ: Dict[str, Callable[[int], int]] = {field.name: cast(Any, field.type) for field in fields(Policy)}
 
 
 def policy_of(policy: Any) -> Policy:

@@ -1,6 +1,6 @@
 """What an engine counted, and how times were spread."""
 from dataclasses import dataclass, fields
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 from ._abi import CHistogram, CStats
 from .words import Cause
@@ -58,10 +58,12 @@ class Histogram:
 
 
 def stats_of(raw: CStats) -> Stats:
-    values = {field.name: getattr(raw, field.name) for field in fields(Stats)}
-    return Stats(**{**values, "downs": {cause: raw.downs[cause] for cause in Cause if cause != Cause.NONE}})
+    values: Dict[str, Any] = {field.name: getattr(raw, field.name) for field in fields(Stats)}
+    values["downs"] = {cause: raw.downs[cause] for cause in Cause if cause != Cause.NONE}
+    return Stats(**values)
 
 
 def histogram_of(raw: CHistogram) -> Histogram:
-    values = {field.name: getattr(raw, field.name) for field in fields(Histogram)}
-    return Histogram(**{**values, "below": tuple(raw.below)})
+    values: Dict[str, Any] = {field.name: getattr(raw, field.name) for field in fields(Histogram)}
+    values["below"] = tuple(raw.below)
+    return Histogram(**values)
