@@ -26,6 +26,16 @@ demo: examples ## real gateways, real sockets, and what happens when one end goe
 test: build ## everything this machine can check; ends with the sums
 	python3 tests/all.py
 
+python: build ## the Python package, in place: bindings/python
+	cp $(RELEASE)/libhbeat.so bindings/python/hbeat/.libhbeat.so
+	mv bindings/python/hbeat/.libhbeat.so bindings/python/hbeat/libhbeat.so
+
+pythontest: build ## the Python package on every Python at hand, 200 interpreter exits on each
+	python3 tests/python/run.py --full
+
+pythonbench: python ## what a call from Python costs
+	python3 bindings/python/bench.py
+
 header: ## makes include/hbeat.h anew, after a change in src/ffi or cbindgen.toml
 	HBEAT_REFRESH=1 cargo test --locked --test header the_header_is_fresh
 
@@ -59,6 +69,6 @@ clean: ## removes what was built
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
-.PHONY: all build examples demo test header bench archive install glibc217 clean help
+.PHONY: all build examples demo test python pythontest pythonbench header bench archive install glibc217 clean help
