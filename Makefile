@@ -26,6 +26,15 @@ demo: examples ## real gateways, real sockets, and what happens when one end goe
 test: build ## everything this machine can check; ends with the sums
 	python3 tests/all.py
 
+stress: build ## eight threads against one engine at random, ten times as long as in the tests
+	python3 tests/stress/run.py $(RELEASE) build/stress --times 10
+
+tsan: ## the same under ThreadSanitizer, Rust's standard library included; needs rustup component add rust-src
+	python3 tests/stress/run.py $(RELEASE) build/stress tsan
+
+loom: ## tries all orders of what threads do to the words, the lanes and the stop: src/engine/models
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom cargo test --locked --lib --release --config 'profile.release.lto="off"' -- --nocapture models::
+
 header: ## makes include/hbeat.h anew, after a change in src/ffi or cbindgen.toml
 	HBEAT_REFRESH=1 cargo test --locked --test header the_header_is_fresh
 
@@ -53,4 +62,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
 
-.PHONY: all build examples demo test header bench install glibc217 clean help
+.PHONY: all build examples demo test stress tsan loom header bench install glibc217 clean help

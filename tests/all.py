@@ -34,6 +34,9 @@ SUITES = [
     # With tests/c/contract_coverage.py as its last step.
     Suite("C suite", [PYTHON, "tests/c/run.py", str(RELEASE), "build/c"], ["gcc", "readelf"]),
     Suite("faults", [PYTHON, "tests/faults/run.py", "build/faults"], ["gcc"]),
+    Suite("stress", [PYTHON, "tests/stress/run.py", str(RELEASE), "build/stress"], ["gcc"]),
+    Suite("tsan", [PYTHON, "tests/stress/run.py", str(RELEASE), "build/stress", "tsan"], ["gcc"]),
+    Suite("loom", ["make", "loom"], []),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
