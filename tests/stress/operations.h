@@ -4,7 +4,7 @@
 #define OPERATIONS_H
 #include "account.h"
 
-enum { ENTRIES = 512, FOREIGN = 8, POLICIES = 8 };
+enum { ENTRIES = 512, FOREIGN = 8, POLICIES = 10 };
 
 struct way {
     const char *name;
@@ -264,6 +264,37 @@ static inline void do_info(struct world *world, struct actor *actor) {
     if (info.link != target.link || info.link_data != target.record->connection) fail("info of another link");
 }
 
+static inline void do_feed_sent(struct world *world, struct actor *actor) {
+    unsigned char bytes[64];
+    struct target target = target_pick(world, actor);
+    uint32_t fed = ALLOW(ERR_BUSY) | ALLOW(ERR_DESYNC) | ALLOW(ERR_WRONG_MODE);
+    size_t length = some_bytes(actor, bytes, sizeof bytes);
+    hbeat_status status = hbeat_link_feed_sent(world->engine, target.link, bytes, length, some_time(actor));
+    expect(world, "feed_sent", status, target.allowed | (target.record ? fed : 0));
+}
+
+static inline void do_beat_sent(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    hbeat_status status = hbeat_link_beat_sent(world->engine, target.link, below(actor, 64), some_time(actor));
+    expect(world, "beat_sent", status, target.allowed | (target.record ? ALLOW(ERR_WRONG_MODE) : 0));
+}
+
+static inline hbeat_stats stats_of(struct world *world) {
+    hbeat_stats stats;
+    stats.struct_size = sizeof stats;
+    expect(world, "stats", hbeat_engine_stats(world->engine, &stats), ALLOW(OK));
+    return stats;
+}
+
+static inline void do_numbers(struct world *world, struct actor *actor) {
+    hbeat_histogram histogram;
+    histogram.struct_size = sizeof histogram;
+    uint32_t which = below(actor, 2) ? HBEAT_HISTOGRAM_RTT : HBEAT_HISTOGRAM_LATENESS;
+    expect(world, "histogram", hbeat_engine_histogram(world->engine, which, &histogram), ALLOW(OK));
+    hbeat_stats stats = stats_of(world);
+    if (stats.closed > stats.opened) fail("more links were closed than opened");
+}
+
 static inline void do_links(struct world *world, struct actor *actor) {
     hbeat_link links[64], after = below(actor, 2) ? 0 : target_pick(world, actor).link;
     uint32_t count = 0, capacity = 1 + below(actor, 64);
@@ -321,11 +352,13 @@ struct operation {
 static struct operation operations[] = {
     {"received", 22, do_received, 0},
     {"feed", 16, do_feed, 0},
+    {"feed_sent", 5, do_feed_sent, 0},
     {"take", 9, do_take, 0},
     {"open", 7, do_open, 0},
     {"sent", 7, do_sent, 0},
     {"answer_received", 5, do_answer_received, 0},
     {"beat_received", 5, do_beat_received, 0},
+    {"beat_sent", 3, do_beat_sent, 0},
     {"info", 5, do_info, 0},
     {"close", 4, do_close, 0},
     {"start", 4, do_start, 0},
@@ -334,6 +367,7 @@ static struct operation operations[] = {
     {"pause", 2, do_pause, 0},
     {"report_down", 2, do_report_down, 0},
     {"links", 2, do_links, 0},
+    {"numbers", 1, do_numbers, 0},
     {"health", 1, do_health, 0},
     {"turn", 1, do_turn, 0},
     {"wait", 1, do_wait, 0},

@@ -270,6 +270,10 @@ static void look_at_rest(struct world *world) {
     }
     if (open < 0) fail("a report was never told of");
     if (open != links_listed(world)) fail("%d links are open, %d are listed", open, links_listed(world));
+    hbeat_stats stats = stats_of(world);
+    if (stats.opened != LOAD(world->account.opens) || stats.closed != LOAD(world->account.closes)) {
+        fail("counted are %llu opens, %llu closes", (unsigned long long)stats.opened, (unsigned long long)stats.closed);
+    }
     STORE(world->quiet, 0);
 }
 
@@ -357,6 +361,8 @@ static void set_up(void) {
         "normal proof=answer interval=20ms timeout=10ms tries=3",
         "normal",
         "cmpp",
+        "cmpp interval=4ms timeout=2ms tries=2 observe_only=yes",
+        "cmpp observe_only=yes",
     };
     for (int i = 0; i < POLICIES; i++) {
         if (hbeat_policy_parse(&policies[i], sizeof policies[i], texts[i]) != HBEAT_OK) fail("%s: %s", texts[i], hbeat_last_error());
