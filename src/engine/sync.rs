@@ -90,8 +90,9 @@ pub mod channel {
 
     impl<T> Sender<T> {
         pub fn send(&self, item: T) -> Result<(), Empty> {
-            self.0.items().push_back(item);
+            // loom lets other threads in before it counts, not after: count and items are always of one mind.
             self.0.count.fetch_add(1, Ordering::Release);
+            self.0.items().push_back(item);
             Ok(())
         }
 
@@ -123,9 +124,8 @@ pub mod channel {
             if self.is_empty() {
                 return Err(Empty);
             }
-            let item = self.0.items().pop_front().ok_or(Empty)?;
             self.0.count.fetch_sub(1, Ordering::AcqRel);
-            Ok(item)
+            self.0.items().pop_front().ok_or(Empty)
         }
 
         pub fn recv(&self) -> Result<T, Empty> {
