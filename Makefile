@@ -26,6 +26,15 @@ demo: examples ## real gateways, real sockets, and what happens when one end goe
 test: build ## everything this machine can check; ends with the sums
 	python3 tests/all.py
 
+stress: build ## eight threads against one engine at random, ten times as long as in the tests
+	python3 tests/stress/run.py $(RELEASE) build/stress --times 10
+
+tsan: ## the same under ThreadSanitizer, Rust's standard library included; needs rustup component add rust-src
+	python3 tests/stress/run.py $(RELEASE) build/stress tsan
+
+loom: ## tries all orders of what threads do to the words, the lanes and the stop: src/engine/models
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom cargo test --locked --lib --release --config 'profile.release.lto="off"' -- --nocapture models::
+
 python: build ## the Python package, in place: bindings/python
 	cp $(RELEASE)/libhbeat.so bindings/python/hbeat/.libhbeat.so
 	mv bindings/python/hbeat/.libhbeat.so bindings/python/hbeat/libhbeat.so
@@ -71,4 +80,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
-.PHONY: all build examples demo test python pythontest pythonbench header bench archive install glibc217 clean help
+.PHONY: all build examples demo test stress tsan loom python pythontest pythonbench header bench archive install glibc217 clean help

@@ -2,9 +2,9 @@
 
 use super::desk::Desk;
 use super::options::{LinkData, LinkOptions};
+use super::sync::channel::Sender;
 use super::table::Key;
 use crate::core::{Cause, Policy, Stamp};
-use crossbeam_channel::Sender;
 use std::sync::Arc;
 
 /// A message to a shard.

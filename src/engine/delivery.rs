@@ -5,12 +5,12 @@
 //! out of date, and counts for both. SEND waits once because the link's word says so. DOWN and CLOSED are never merged. CLOSED is held back while the other lane is inside a callback of that link.
 
 use super::event::{Event, EventKind, LinkId};
-use super::lock;
+use super::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::net::Signal;
 use once_cell::sync::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// An event on its way.

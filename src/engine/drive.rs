@@ -4,8 +4,9 @@ use super::command::Command;
 use super::delivery::{Item, Lane};
 use super::event::{Event, EventKind};
 use super::shard::Next;
-use super::{Code, Engine, Error, Inner, Run, lock};
-use crossbeam_channel::Receiver;
+use super::sync::channel::Receiver;
+use super::sync::{MutexGuard, lock};
+use super::{Code, Engine, Error, Inner, Run};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -281,7 +282,7 @@ fn would_deadlock(call: &str) -> Error {
 }
 
 impl Inner {
-    fn enter_driver(&self, call: &str) -> Result<std::sync::MutexGuard<'_, ()>, Error> {
+    fn enter_driver(&self, call: &str) -> Result<MutexGuard<'_, ()>, Error> {
         if self.is_inside() {
             return Err(would_deadlock(call));
         }

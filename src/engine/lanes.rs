@@ -1,13 +1,14 @@
 //! Handing events out: the threads of the lanes, and what happens around each callback.
 
+use super::Inner;
 use super::command::{Command, Said};
 use super::delivery::{Item, Lane};
 use super::event::{Event, EventKind, LinkId};
 use super::fault::{self, Point};
 use super::options::{Level, LinkData, OnPanic};
 use super::shard::Shard;
+use super::sync::{Mutex, MutexGuard, lock};
 use super::table::beat;
-use super::{Inner, lock};
 use crate::core::State;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -227,11 +228,7 @@ impl Inner {
     }
 
     /// The lock of who pulls or drives, if nobody has it.
-    pub(super) fn alone<'a>(
-        &self,
-        mutex: &'a std::sync::Mutex<()>,
-        call: &str,
-    ) -> Result<std::sync::MutexGuard<'a, ()>, super::Error> {
+    pub(super) fn alone<'a>(&self, mutex: &'a Mutex<()>, call: &str) -> Result<MutexGuard<'a, ()>, super::Error> {
         use std::sync::TryLockError;
         match mutex.try_lock() {
             Ok(guard) => Ok(guard),
@@ -243,7 +240,7 @@ impl Inner {
     }
 
     /// The lock of who drives, once it is free; `None`: not by then.
-    pub(super) fn driver_by(&self, until: Option<Instant>) -> Option<std::sync::MutexGuard<'_, ()>> {
+    pub(super) fn driver_by(&self, until: Option<Instant>) -> Option<MutexGuard<'_, ()>> {
         let Some(until) = until else { return Some(lock(&self.driver)) };
         loop {
             if let Ok(driver) = self.alone(&self.driver, "drive") {

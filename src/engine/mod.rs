@@ -8,6 +8,7 @@
 //! - `links`: the calls about one link; `drive`: the calls that turn the engine
 //! - `stats`: what is counted, of links and of the engine
 //! - `clock`, `sys`: where time comes from, and the system calls of our own
+//! - `sync`: by what threads meet; `models`: what must hold in whatever order they do
 //! - `fault`: panics on purpose, in the tests' build
 
 mod clock;
@@ -20,10 +21,13 @@ mod event;
 pub(crate) mod fault;
 mod lanes;
 mod links;
+#[cfg(test)]
+mod models;
 mod options;
 mod rows;
 mod shard;
 mod stats;
+mod sync;
 mod sys;
 mod table;
 
@@ -44,9 +48,10 @@ use delivery::{Delivery, Lane};
 use rows::Policies;
 use shard::Shard;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle};
+use sync::{AtomicBool, AtomicU32, Mutex, channel, lock};
 
 /// A heartbeat engine.
 pub struct Engine {
@@ -137,7 +142,7 @@ impl Engine {
             return Ok(());
         }
         let _blocked = sys::SignalsBlocked::new();
-        let (settled, outcomes) = crossbeam_channel::unbounded();
+        let (settled, outcomes) = channel::unbounded();
         let mut started = 0;
         for number in 0..inner.shards.len() {
             let serve = move |inner: &Arc<Inner>| inner.serve_shard(number);
@@ -158,7 +163,7 @@ impl Engine {
     fn thread(
         &self,
         suffix: &str,
-        settled: crossbeam_channel::Sender<Result<(), Error>>,
+        settled: channel::Sender<Result<(), Error>>,
         serve: impl FnOnce(&Arc<Inner>) + Send + 'static,
     ) -> Result<JoinHandle<()>, Error> {
         let inner = Arc::clone(&self.inner);
@@ -305,9 +310,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// A panic leaves the engine failed as a whole; what it left behind a lock is still good enough to come to rest.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

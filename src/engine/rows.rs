@@ -1,12 +1,12 @@
 //! What only a shard's turn touches of its links.
 
 use super::desk::Desk;
-use super::lock;
 use super::options::LinkData;
 use super::stats::{Rtt, Tally};
+use super::sync::{Mutex, lock};
 use super::table::Key;
 use crate::core::{Link, Policy, Queued, Side, Stamp};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// One open link.
 pub struct Row {

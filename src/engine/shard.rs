@@ -9,18 +9,17 @@ use super::delivery::Item;
 use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
-use super::lock;
 use super::rows::{Row, Rows};
 use super::stats::{Counted, Histogram, Rtt, Stats, Tally};
+use super::sync::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence, lock};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
 use crate::core::{
     Answered, Cause, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel,
 };
 use crate::net::{Observed, observe};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 use turn::Turn;
 
 /// Links that one turn looks at before it hands over what it found and lets others at its lock.
@@ -182,6 +181,12 @@ impl Shard {
     /// How much later than it meant to the shard would turn now.
     pub fn behind_ns(&self, now_ns: u64) -> u64 {
         now_ns.saturating_sub(self.planned_ns.load(Ordering::Relaxed))
+    }
+
+    /// Something was said, and the shard would sleep all the same.
+    #[cfg(test)]
+    pub fn oversleeps(&self) -> bool {
+        !self.commands.is_empty() && self.woken.is_empty()
     }
 
     pub fn turns(&self) -> MutexGuard<'_, Turns> {

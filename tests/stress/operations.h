@@ -1,0 +1,394 @@
+/* What the threads, and the callbacks, do to the engine: one function a call of the C face, all at random, and what
+ * each of them may return. */
+#ifndef OPERATIONS_H
+#define OPERATIONS_H
+#include "account.h"
+
+enum { ENTRIES = 512, FOREIGN = 8, POLICIES = 10 };
+
+struct way {
+    const char *name;
+    uint32_t run;
+    int on_event, on_send;
+};
+
+/* One round: an engine, and what everybody does to it. */
+struct world {
+    struct way way;
+    hbeat_engine *engine;
+    struct account account;
+    struct record *entries[ENTRIES]; /* the links in use: each thread opens into its own, all use all */
+    pthread_mutex_t pulling;         /* who pulls has dealt with a batch before the next one is pulled */
+    int has_release;
+    int leaves_rest; /* to free, with release: nobody pulls after the stop */
+    int quiet;      /* callbacks only keep the books */
+    int stop_begun; /* STOPPED may be returned */
+    int stop_here;  /* a thread, or the next callback, stops the engine: enum stopper */
+    int ended;
+    pthread_barrier_t rest;
+};
+
+/* Who acts: a thread, in or out of a callback. */
+struct actor {
+    uint64_t random;
+    int number;
+    int inside; /* so many callbacks */
+};
+
+static hbeat_engine *bystander; /* another engine, whose links must not be touched by anything here */
+static hbeat_link foreign[FOREIGN];
+static hbeat_policy policies[POLICIES];
+static int observed[2]; /* sockets: one with bytes unread, one without */
+static uint64_t operations_done;
+static const char *doing[64]; /* by actor, for the watchdog */
+
+static inline uint64_t draw(struct actor *actor) {
+    uint64_t mixed = actor->random += 0x9e3779b97f4a7c15ull;
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9ull;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebull;
+    return mixed ^ (mixed >> 31);
+}
+
+static inline unsigned below(struct actor *actor, unsigned limit) { return (unsigned)(draw(actor) % limit); }
+
+/* Whether a status is among those that a call may return. */
+#define ALLOW(status) (1u << (HBEAT_##status + 20))
+static inline void expect(struct world *world, const char *call, hbeat_status status, uint32_t allowed) {
+    if (status == HBEAT_ERR_STOPPED && !LOAD(world->stop_begun)) fail("%s: STOPPED, and nobody stopped", call);
+    if (status < -20 || status > 11 || !(1u << (status + 20) & allowed)) {
+        fail("%s: %s (%s)", call, hbeat_status_name(status), hbeat_last_error());
+    }
+}
+
+/* A link to do something to. */
+struct target {
+    struct record *record; /* NULL: the id is none that this engine gave */
+    hbeat_link link;
+    uint32_t allowed;
+};
+
+static inline struct target target_of(struct record *record) {
+    struct target target = {record, record ? LOAD(record->link) : 0, ALLOW(OK) | ALLOW(ERR_NO_LINK) | ALLOW(ERR_STOPPED)};
+    return target;
+}
+
+static inline struct target target_pick(struct world *world, struct actor *actor) {
+    struct target wrong = {NULL, 0, ALLOW(ERR_NO_LINK) | ALLOW(ERR_STOPPED)};
+    unsigned used = account_count(&world->account);
+    switch (below(actor, 32)) {
+    case 0: wrong.link = draw(actor); break;
+    case 1: wrong.link = foreign[below(actor, FOREIGN)]; break;
+    case 2: wrong.link = draw(actor) & 0xfff; break;
+    case 3:
+    case 4:
+    case 5: /* most of them are stale */
+        if (used > 0) return target_of(&world->account.records[below(actor, used)]);
+        break;
+    default: return target_of(LOAD(world->entries[below(actor, ENTRIES)]));
+    }
+    return wrong;
+}
+
+static inline uint64_t some_time(struct actor *actor) {
+    switch (below(actor, 8)) {
+    case 0: return hbeat_now_ns() - below(actor, 1000000000);
+    case 1: return hbeat_now_ns() + below(actor, 2000000000);
+    case 2: return draw(actor);
+    case 3:
+    case 4: return 0;
+    default: return hbeat_now_ns();
+    }
+}
+
+static inline void do_close_of(struct world *world, struct target target) {
+    hbeat_status status = hbeat_link_close(world->engine, target.link);
+    expect(world, "close", status, target.allowed & ~ALLOW(ERR_STOPPED));
+    if (status == HBEAT_OK) account_closed(&world->account, target.record);
+}
+
+static inline void do_close(struct world *world, struct actor *actor) { do_close_of(world, target_pick(world, actor)); }
+
+static inline void do_open(struct world *world, struct actor *actor) {
+    static const char *const protocols[] = {"none", "cmpp", "cmpp", "heart"};
+    struct record *record = account_record(&world->account);
+    if (!record) return;
+    struct connection *connection = (struct connection *)malloc(sizeof *connection);
+    hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
+    char name[32];
+    hbeat_link link = 0;
+    connection->account = &world->account;
+    connection->record = record;
+    connection->lives = LIVES;
+    record->connection = connection;
+    snprintf(name, sizeof name, "l%u", below(actor, 1000));
+    how.name = below(actor, 4) ? name : NULL;
+    how.protocol = protocols[below(actor, 4)];
+    how.link_data = connection;
+    how.start_paused = below(actor, 8) == 0;
+    how.events = below(actor, 4) ? 0 : HBEAT_EVENTS_ALL;
+    how.fd = below(actor, 4) ? -1 : observed[below(actor, 2)];
+    hbeat_status status = hbeat_link_open(world->engine, &policies[below(actor, POLICIES)], &how, &link);
+    expect(world, "open", status, ALLOW(OK) | ALLOW(ERR_AGAIN) | ALLOW(ERR_LIMIT) | ALLOW(ERR_STOPPED));
+    if (status != HBEAT_OK) {
+        free(connection);
+        ADD(world->account.refused, 1);
+        return;
+    }
+    ADD(world->account.opens, 1);
+    STORE(record->link, link);
+    struct record **entry = &world->entries[below(actor, ENTRIES / 8) * 8 + (unsigned)actor->number % 8];
+    struct record *before = __atomic_exchange_n(entry, record, __ATOMIC_SEQ_CST);
+    if (before && below(actor, 32)) do_close_of(world, target_of(before));
+}
+
+static inline void do_start(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "start", hbeat_link_start(world->engine, target.link, some_time(actor)), target.allowed);
+}
+
+static inline void do_pause(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "pause", hbeat_link_pause(world->engine, target.link, some_time(actor)), target.allowed);
+}
+
+static inline void do_received(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "received", hbeat_link_received(world->engine, target.link, some_time(actor)), target.allowed);
+}
+
+static inline void do_sent(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "sent", hbeat_link_sent(world->engine, target.link, some_time(actor)), target.allowed);
+}
+
+/* A frame of CMPP: a test, its answer, or something else. */
+static inline size_t cmpp_frame(unsigned char *to, uint32_t command, uint32_t sequence) {
+    uint32_t words[3] = {command == 0x80000008u ? 13u : 12u, command, sequence};
+    for (int i = 0; i < 12; i++) to[i] = (unsigned char)(words[i / 4] >> (24 - i % 4 * 8));
+    to[12] = 0;
+    return words[0];
+}
+
+/* Some frames in a row, most of them whole; or anything at all. */
+static inline size_t some_bytes(struct actor *actor, unsigned char *bytes, size_t capacity) {
+    static const uint32_t commands[] = {0x00000008u, 0x80000008u, 0x80000008u, 0x00000004u};
+    size_t length = 0;
+    if (below(actor, 64) == 0) {
+        length = below(actor, (unsigned)capacity);
+        for (size_t i = 0; i < length; i++) bytes[i] = (unsigned char)draw(actor);
+        return length;
+    }
+    for (unsigned frames = 1 + below(actor, 3); frames > 0 && length + 13 <= capacity; frames--) {
+        length += cmpp_frame(bytes + length, commands[below(actor, 4)], below(actor, 64));
+    }
+    return below(actor, 8) ? length : below(actor, (unsigned)length + 1);
+}
+
+static inline void do_feed_of(struct world *world, struct target target, const unsigned char *bytes, size_t length, uint64_t now_ns) {
+    uint32_t fed = ALLOW(INFO_SEND) | ALLOW(ERR_BUSY) | ALLOW(ERR_DESYNC) | ALLOW(ERR_WRONG_MODE);
+    hbeat_status status = hbeat_link_feed(world->engine, target.link, bytes, length, now_ns);
+    expect(world, "feed", status, target.allowed | (target.record ? fed : 0));
+}
+
+/* In one piece, or in two with whatever comes between them. */
+static inline void do_feed(struct world *world, struct actor *actor) {
+    unsigned char bytes[64];
+    struct target target = target_pick(world, actor);
+    size_t length = some_bytes(actor, bytes, sizeof bytes), first = below(actor, 2) ? length : below(actor, (unsigned)length + 1);
+    do_feed_of(world, target, bytes, first, some_time(actor));
+    if (first < length) do_feed_of(world, target, bytes + first, length - first, some_time(actor));
+}
+
+/* Writes what was taken to a peer, which mostly answers; some peers are the other links. */
+static inline void deliver(struct world *world, struct actor *actor, struct target target, unsigned char *bytes, size_t length, uint32_t sequence) {
+    unsigned char answer[13];
+    switch (below(actor, 4)) {
+    case 0: do_feed_of(world, target_of(LOAD(world->entries[below(actor, ENTRIES)])), bytes, length, 0); break;
+    case 1: do_feed_of(world, target, answer, cmpp_frame(answer, 0x80000008u, sequence), 0); break;
+    case 2: expect(world, "answer_received", hbeat_link_answer_received(world->engine, target.link, sequence, 0), target.allowed); break;
+    default: break;
+    }
+}
+
+static inline void do_take_of(struct world *world, struct actor *actor, struct target target) {
+    unsigned char buffer[256];
+    uint32_t sequence = below(actor, 64), used = sequence;
+    size_t capacity = below(actor, 4) ? sizeof buffer : below(actor, 40), length = 0;
+    uint32_t allowed = target.allowed | (target.record ? ALLOW(INFO_SEND) | ALLOW(INFO_MORE) | ALLOW(ERR_BUSY) : 0);
+    hbeat_status status =
+        hbeat_link_take(world->engine, target.link, below(actor, 4) ? &sequence : NULL, some_time(actor), buffer, capacity, &length);
+    expect(world, "take", status, allowed);
+    if (status < 0) return;
+    if (length > capacity) fail("take wrote %zu bytes into %zu", length, capacity);
+    if (length > 0 || status == HBEAT_INFO_SEND) deliver(world, actor, target, buffer, length, used);
+}
+
+static inline void do_take(struct world *world, struct actor *actor) { do_take_of(world, actor, target_pick(world, actor)); }
+
+static inline void do_unsent(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "unsent", hbeat_link_unsent(world->engine, target.link, some_time(actor)), target.allowed);
+}
+
+static inline void do_answer_received(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "answer_received", hbeat_link_answer_received(world->engine, target.link, below(actor, 64), some_time(actor)), target.allowed);
+}
+
+static inline void do_beat_received(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "beat_received", hbeat_link_beat_received(world->engine, target.link, below(actor, 64), some_time(actor)), target.allowed);
+}
+
+static inline void do_report_down(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    uint32_t cause = 1 + below(actor, 14), allowed = target.allowed | (target.record ? ALLOW(INFO_ALREADY_DOWN) : 0);
+    hbeat_status status = hbeat_link_report_down(world->engine, target.link, cause, below(actor, 100));
+    expect(world, "report_down", status, allowed);
+    if (status == HBEAT_OK) account_reported(&world->account, target.record);
+}
+
+static inline void do_set_policy(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    expect(world, "set_policy", hbeat_link_set_policy(world->engine, target.link, &policies[below(actor, POLICIES)]), target.allowed);
+}
+
+static inline void do_info(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    hbeat_info info;
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    hbeat_status status = hbeat_link_info(world->engine, target.link, &info);
+    expect(world, "info", status, target.allowed);
+    if (status != HBEAT_OK) return;
+    if (info.link != target.link || info.link_data != target.record->connection) fail("info of another link");
+}
+
+static inline void do_feed_sent(struct world *world, struct actor *actor) {
+    unsigned char bytes[64];
+    struct target target = target_pick(world, actor);
+    uint32_t fed = ALLOW(ERR_BUSY) | ALLOW(ERR_DESYNC) | ALLOW(ERR_WRONG_MODE);
+    size_t length = some_bytes(actor, bytes, sizeof bytes);
+    hbeat_status status = hbeat_link_feed_sent(world->engine, target.link, bytes, length, some_time(actor));
+    expect(world, "feed_sent", status, target.allowed | (target.record ? fed : 0));
+}
+
+static inline void do_beat_sent(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    hbeat_status status = hbeat_link_beat_sent(world->engine, target.link, below(actor, 64), some_time(actor));
+    expect(world, "beat_sent", status, target.allowed | (target.record ? ALLOW(ERR_WRONG_MODE) : 0));
+}
+
+static inline hbeat_stats stats_of(struct world *world) {
+    hbeat_stats stats;
+    stats.struct_size = sizeof stats;
+    expect(world, "stats", hbeat_engine_stats(world->engine, &stats), ALLOW(OK));
+    return stats;
+}
+
+static inline void do_numbers(struct world *world, struct actor *actor) {
+    hbeat_histogram histogram;
+    histogram.struct_size = sizeof histogram;
+    uint32_t which = below(actor, 2) ? HBEAT_HISTOGRAM_RTT : HBEAT_HISTOGRAM_LATENESS;
+    expect(world, "histogram", hbeat_engine_histogram(world->engine, which, &histogram), ALLOW(OK));
+    hbeat_stats stats = stats_of(world);
+    if (stats.closed > stats.opened) fail("more links were closed than opened");
+}
+
+static inline void do_links(struct world *world, struct actor *actor) {
+    hbeat_link links[64], after = below(actor, 2) ? 0 : target_pick(world, actor).link;
+    uint32_t count = 0, capacity = 1 + below(actor, 64);
+    expect(world, "links", hbeat_engine_links(world->engine, after, links, capacity, &count), ALLOW(OK) | ALLOW(INFO_MORE));
+    if (count > capacity) fail("links gave %u of %u", count, capacity);
+}
+
+static inline void do_health(struct world *world, struct actor *actor) {
+    hbeat_health health;
+    (void)actor;
+    health.struct_size = sizeof health;
+    expect(world, "health", hbeat_engine_health(world->engine, &health), ALLOW(OK));
+    if (health.phase == HBEAT_PHASE_FAILED) fail("the engine failed");
+}
+
+/* What only some ways allow, and callbacks never. */
+static inline void do_turn(struct world *world, struct actor *actor) {
+    uint64_t deadline_ns;
+    int driven = world->way.run == HBEAT_RUN_APPLICATION;
+    uint32_t mode = driven ? ALLOW(OK) | ALLOW(INFO_MORE) | ALLOW(ERR_BUSY) : ALLOW(ERR_WRONG_MODE), ends = ALLOW(ERR_STOPPED);
+    expect(world, "next_deadline", hbeat_engine_next_deadline(world->engine, &deadline_ns), (driven ? ALLOW(OK) : mode) | ends);
+    expect(world, "advance", hbeat_engine_advance(world->engine, 0), ALLOW(ERR_WRONG_MODE) | ends);
+    if (actor->inside && driven) mode = ALLOW(ERR_WOULD_DEADLOCK);
+    expect(world, "drive", hbeat_engine_drive(world->engine, 0), mode | ends);
+}
+
+static inline void do_quiesce(struct world *world, struct actor *actor) {
+    uint32_t outside = ALLOW(OK) | ALLOW(ERR_TIMEOUT), inside = ALLOW(ERR_WOULD_DEADLOCK);
+    hbeat_status status = hbeat_engine_quiesce(world->engine, below(actor, 3));
+    expect(world, "quiesce", status, (actor->inside ? inside : outside) | ALLOW(ERR_STOPPED));
+    if (actor->inside) expect(world, "free", hbeat_engine_free(world->engine), inside);
+}
+
+/* Pulls one batch and deals with it; how many events it had, -1: there will be no more. */
+static inline int pull(struct world *world, struct actor *actor, uint32_t timeout_ms);
+
+static inline void do_wait(struct world *world, struct actor *actor) {
+    hbeat_event event;
+    uint32_t count = 0;
+    if (world->way.on_event) {
+        expect(world, "wait", hbeat_engine_wait(world->engine, &event, sizeof event, 1, 0, &count), ALLOW(ERR_WRONG_MODE));
+    } else if (!actor->inside) {
+        if (pthread_mutex_trylock(&world->pulling) != 0) return;
+        pull(world, actor, 0);
+        pthread_mutex_unlock(&world->pulling);
+    }
+}
+
+struct operation {
+    const char *name;
+    unsigned weight;
+    void (*act)(struct world *world, struct actor *actor);
+    uint64_t count;
+};
+static struct operation operations[] = {
+    {"received", 22, do_received, 0},
+    {"feed", 16, do_feed, 0},
+    {"feed_sent", 5, do_feed_sent, 0},
+    {"take", 9, do_take, 0},
+    {"open", 7, do_open, 0},
+    {"sent", 7, do_sent, 0},
+    {"answer_received", 5, do_answer_received, 0},
+    {"beat_received", 5, do_beat_received, 0},
+    {"beat_sent", 3, do_beat_sent, 0},
+    {"info", 5, do_info, 0},
+    {"close", 4, do_close, 0},
+    {"start", 4, do_start, 0},
+    {"unsent", 3, do_unsent, 0},
+    {"set_policy", 3, do_set_policy, 0},
+    {"pause", 2, do_pause, 0},
+    {"report_down", 2, do_report_down, 0},
+    {"links", 2, do_links, 0},
+    {"numbers", 1, do_numbers, 0},
+    {"health", 1, do_health, 0},
+    {"turn", 1, do_turn, 0},
+    {"wait", 1, do_wait, 0},
+    {"quiesce", 1, do_quiesce, 0},
+};
+enum { OPERATIONS = sizeof operations / sizeof operations[0] };
+
+static inline void act(struct world *world, struct actor *actor) {
+    static unsigned total;
+    unsigned all = LOAD(total);
+    if (all == 0) {
+        for (int i = 0; i < OPERATIONS; i++) all += operations[i].weight;
+        STORE(total, all);
+    }
+    unsigned chosen = below(actor, all);
+    struct operation *operation = operations;
+    while (chosen >= operation->weight) chosen -= (operation++)->weight;
+    STORE(doing[actor->number % 64], operation->name);
+    operation->act(world, actor);
+    STORE(doing[actor->number % 64], "nothing");
+    ADD(operation->count, 1);
+    ADD(operations_done, 1);
+}
+#endif
