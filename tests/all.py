@@ -34,7 +34,10 @@ SUITES = [
     # With tests/c/contract_coverage.py as its last step.
     Suite("C suite", [PYTHON, "tests/c/run.py", str(RELEASE), "build/c"], ["gcc", "readelf"]),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
-    Suite("install", ["sh", "tests/install.sh"], ["cc", "pkg-config"]),
+    Suite("C++ example", ["make", "-C", "examples/cpp", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["c++"]),
+    Suite("idle servers", [PYTHON, "tests/idle_server.py", "build/examples/idle_server", "--", "build/examples/idle_server_cpp"],
+          ["cc", "c++"]),
+    Suite("install", ["sh", "tests/install.sh"], ["cc", "c++", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     Suite("demo", ["make", "demo"], ["examples/demo.py", "cc"]),
 ]
