@@ -17,8 +17,9 @@ build: ## the library, into target/release
 	cargo build --release --locked
 	ln -sf libhbeat.so $(RELEASE)/$(SONAME)
 
-examples: build ## the C programs, into build/examples
+examples: build ## the C and C++ programs, into build/examples
 	$(MAKE) -C examples/c HBEAT_LIB_DIR=$(RELEASE) BUILD=$(CURDIR)/build/examples
+	$(MAKE) -C examples/cpp HBEAT_LIB_DIR=$(RELEASE) BUILD=$(CURDIR)/build/examples
 
 demo: examples ## real gateways, real sockets, and what happens when one end goes quiet: half a minute
 	python3 examples/demo.py --programs build/examples
@@ -60,13 +61,13 @@ archive: build ## build/libhbeat.a, in which only hbeat_* is to be seen: fits be
 	rm -f build/libhbeat.a
 	ar rcs build/libhbeat.a build/hbeat.o
 
-install: build archive ## library, header and pkg-config file, under PREFIX (/usr/local) and DESTDIR
+install: build archive ## library, headers and pkg-config file, under PREFIX (/usr/local) and DESTDIR
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(RELEASE)/libhbeat.so $(DESTDIR)$(LIBDIR)/libhbeat.so.$(VERSION)
 	ln -sf libhbeat.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libhbeat.so
 	install -m 644 build/libhbeat.a $(DESTDIR)$(LIBDIR)
-	install -m 644 include/hbeat.h $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 include/hbeat.h bindings/c/hbeat_easy.h bindings/c/hbeat_load.h bindings/c/hbeat.hpp $(DESTDIR)$(INCLUDEDIR)
 	sed -e 's|@libdir@|$(LIBDIR)|' -e 's|@includedir@|$(INCLUDEDIR)|' -e 's|@version@|$(VERSION)|' hbeat.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hbeat.pc
 
 glibc217: ## a library for old systems; needs cargo-zigbuild and ziglang

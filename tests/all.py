@@ -39,12 +39,14 @@ SUITES = [
     Suite("tsan", [PYTHON, "tests/stress/run.py", str(RELEASE), "build/stress", "tsan"], ["gcc"]),
     Suite("loom", ["make", "loom"], []),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
+    Suite("C++ example", ["make", "-C", "examples/cpp", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["c++"]),
     Suite("two Rusts", ["sh", "-c", f"make -s archive && {PYTHON} tests/two_rusts/run.py build/libhbeat.a build/two_rusts"], ["gcc", "ld", "objcopy", "nm"]),
     Suite("Python", [PYTHON, "tests/python/run.py"], ["cc"]),
-    Suite("Python servers", [PYTHON, "tests/idle_server.py", PYTHON, "examples/python/idle_server_threads.py",
-                              "--", PYTHON, "examples/python/idle_server_asyncio.py"], [],
-          {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
-    Suite("install", ["sh", "tests/install.sh"], ["cc", "pkg-config"]),
+    # The same program in four languages.
+    Suite("idle servers", [PYTHON, "tests/idle_server.py", "build/examples/idle_server", "--", "build/examples/idle_server_cpp",
+                           "--", PYTHON, "examples/python/idle_server_threads.py", "--", PYTHON, "examples/python/idle_server_asyncio.py"],
+          ["cc", "c++"], {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
+    Suite("install", ["sh", "tests/install.sh"], ["cc", "c++", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     Suite("demo", ["make", "demo"], ["examples/demo.py", "cc"]),
 ]

@@ -10,7 +10,8 @@ use super::shard::Shard;
 use super::sync::{Mutex, MutexGuard, lock};
 use super::table::beat;
 use crate::core::State;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,14 +20,18 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The engines inside whose callbacks this thread is, outermost first.
-    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The engine inside whose callback this thread is, 0 for none.
+    static INSIDE: Cell<usize> = const { Cell::new(0) };
+    /// Those around it, outermost first: a callback of one engine may drive another. Neither has a destructor, so that
+    /// exit handlers, and destructors of a thread's own data, may call hbeat; it holds no memory unless it holds an engine.
+    static AROUND: RefCell<ManuallyDrop<Vec<usize>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
 impl Inner {
     /// Whether the calling thread is inside a callback of this engine.
     pub(super) fn is_inside(&self) -> bool {
-        INSIDE.with_borrow(|engines| engines.contains(&self.address()))
+        let engine = self.address();
+        INSIDE.get() == engine || AROUND.with_borrow(|engines| engines.contains(&engine))
     }
 
     fn address(&self) -> usize {
@@ -38,10 +43,18 @@ impl Inner {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with_borrow_mut(Vec::pop);
+                AROUND.with_borrow_mut(|engines| {
+                    INSIDE.set(engines.pop().unwrap_or(0));
+                    if engines.is_empty() {
+                        engines.shrink_to_fit();
+                    }
+                });
             }
         }
-        INSIDE.with_borrow_mut(|engines| engines.push(self.address()));
+        let around = INSIDE.replace(self.address());
+        if around != 0 {
+            AROUND.with_borrow_mut(|engines| engines.push(around));
+        }
         let _leave = Leave;
         call()
     }

@@ -374,3 +374,22 @@ TEST(directory_mask_locale_limits_and_descriptors_stay, "K109 K152") {
     note_state(&after);
     CHECK(memcmp(&before, &after, sizeof before) == 0);
 }
+
+/* C++ calls the destructors of a thread's own data before exit handlers and those of static objects. */
+static struct world late;
+
+static void end_late(void) {
+    world_go(&late, 60000);
+    CHECK_EQ(world_count(&late, HBEAT_EVENT_DOWN, 0), 1);
+    world_end(&late);
+    if (check_failures) check_leave(1);
+}
+
+TEST(an_exit_handler_may_turn_and_end_an_engine, "K31 K47") {
+    world_begin(&late, APP_TWO_LANES);
+    late.react = take_notices;
+    hbeat_policy policy = policy_of(10000, 2000, 3);
+    open_named(&late, &policy, "a", "cmpp");
+    world_go(&late, 5000);
+    CHECK_EQ(atexit(end_late), 0);
+}
