@@ -25,32 +25,37 @@ fn header() -> Result<(), Box<dyn Error>> {
         sources.fold(cbindgen::Builder::new().with_config(config), |builder, source| builder.with_src(source));
     let mut text = Vec::new();
     builder.generate()?.write(&mut text);
-    let header = fold_comments(&String::from_utf8(text)?);
+    let header = tidy(&String::from_utf8(text)?);
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("hbeat.h"), header)?;
     Ok(())
 }
 
-/// Puts comments of one line, which cbindgen spreads over three, on one, and keeps blank lines single.
-fn fold_comments(header: &str) -> String {
+/// Puts comments of one line, which cbindgen spreads over three, on one, keeps blank lines single, and leaves out the
+/// comma after a last enumerator, which C90 and C++98 do not know.
+fn tidy(header: &str) -> String {
     let lines: Vec<&str> = header.trim().lines().map(str::trim_end).collect();
-    let mut folded = String::with_capacity(header.len());
+    let mut tidied = String::with_capacity(header.len());
     let mut at = 0;
     while let Some(line) = lines.get(at) {
         match lines[at..] {
             ["", "", ..] => at += 1,
             [open, text, close, ..] if open.trim() == "/*" && close.trim() == "*/" => {
                 let indent = &open[..open.len() - 2];
-                folded += &format!("{indent}/* {} */\n", text.trim());
+                tidied += &format!("{indent}/* {} */\n", text.trim());
                 at += 3;
             }
+            [last, close, ..] if last.ends_with(',') && close.starts_with('}') => {
+                tidied += &format!("{}\n", last.trim_end_matches(','));
+                at += 1;
+            }
             _ => {
-                folded += line;
-                folded += "\n";
+                tidied += line;
+                tidied += "\n";
                 at += 1;
             }
         }
     }
-    folded
+    tidied
 }
 
 /// The soname carries what may break programs: the major number, and the minor one as long as that is 0. A library

@@ -270,7 +270,7 @@ typedef enum hbeat_status_code {
   /* A system call failed; hbeat_last_error says which and why. */
   HBEAT_ERR_SYSTEM = -17,
   /* A bug in hbeat, caught before it reached the caller. */
-  HBEAT_ERR_PANIC = -18,
+  HBEAT_ERR_PANIC = -18
 } hbeat_status_code;
 
 /*
@@ -288,7 +288,7 @@ typedef enum hbeat_state {
   /* At least one try was missed, some are left. */
   HBEAT_STATE_SUSPECT = 4,
   /* Given up, or reported. */
-  HBEAT_STATE_DOWN = 5,
+  HBEAT_STATE_DOWN = 5
 } hbeat_state;
 
 /*
@@ -325,7 +325,7 @@ typedef enum hbeat_cause {
   /* The peer's process answers tests and its application does not work. */
   HBEAT_CAUSE_PEER_APP_NOT_RESPONDING = 13,
   /* The application says so, for a reason of its own. */
-  HBEAT_CAUSE_REPORTED = 14,
+  HBEAT_CAUSE_REPORTED = 14
 } hbeat_cause;
 
 /* What happened. */
@@ -361,7 +361,7 @@ typedef enum hbeat_event_type {
    With observe_only: the link would be DOWN now, for the cause of the event. It stays SUSPECT until a sign of life
    (UP) or a report of the application's (DOWN).
    */
-  HBEAT_EVENT_WOULD_BE_DOWN = 13,
+  HBEAT_EVENT_WOULD_BE_DOWN = 13
 } hbeat_event_type;
 
 /*

@@ -40,6 +40,7 @@ SUITES = [
     Suite("loom", ["make", "loom"], []),
     Suite("C examples", ["make", "-C", "examples/c", "check", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["cc"]),
     Suite("C++ example", ["make", "-C", "examples/cpp", f"HBEAT_LIB_DIR={RELEASE}", f"BUILD={ROOT / 'build/examples'}"], ["c++"]),
+    Suite("bindings", [PYTHON, "tests/bindings/run.py", str(RELEASE), "build/bindings"], ["gcc"]),
     Suite("two Rusts", ["sh", "-c", f"make -s archive && {PYTHON} tests/two_rusts/run.py build/libhbeat.a build/two_rusts"], ["gcc", "ld", "objcopy", "nm"]),
     Suite("Python", [PYTHON, "tests/python/run.py"], ["cc"]),
     # The same program in four languages.

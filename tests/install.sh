@@ -39,7 +39,7 @@ build_and_run easy cc "$place/easy.c" $(pkg-config --cflags --libs hbeat)
 build_and_run load cc -DLOAD "$place/easy.c" $(pkg-config --cflags hbeat) -ldl
 cat > "$place/engine.cpp" << 'END'
 #include "hbeat.hpp"
-int main() { return hbeat::engine().open(hbeat::policy("fast"), hbeat::link_options()).id() ? 0 : 1; }
+int main() { return hbeat::engine(hbeat::options()).open(hbeat::policy("fast"), hbeat::link_options()).id() ? 0 : 1; }
 END
 build_and_run engine c++ -std=c++11 "$place/engine.cpp" $(pkg-config --cflags --libs hbeat) -pthread
 echo "installed, linked and run: $(pkg-config --modversion hbeat)"

@@ -7,7 +7,7 @@
        log(event.text());
        if (event.type() == hbeat::event_type::down) event.data<connection>()->shut_down(), event.link().close();
    };
-   hbeat::engine engine(std::move(options));
+   hbeat::engine engine(std::move(options));   hbeat::engine() is none, as hbeat::link() is
 
    hbeat::link_options how;
    how.name = "gd-mt-07";  how.protocol = "cmpp";  how.fd = fd;  how.start_paused = true;
@@ -164,7 +164,8 @@ enum class event_type : std::uint32_t {
     partial_frame = HBEAT_EVENT_PARTIAL_FRAME,
     pause = HBEAT_EVENT_PAUSE,
     app_not_responding = HBEAT_EVENT_APP_NOT_RESPONDING,
-    engine_failed = HBEAT_EVENT_ENGINE_FAILED
+    engine_failed = HBEAT_EVENT_ENGINE_FAILED,
+    would_be_down = HBEAT_EVENT_WOULD_BE_DOWN
 };
 
 enum class run : std::uint32_t { threads = HBEAT_RUN_THREADS, application = HBEAT_RUN_APPLICATION };
@@ -398,6 +399,7 @@ class policy : public detail::fields<hbeat_policy> {
     milliseconds partial() const noexcept { return milliseconds(raw_.partial_ms); }
     milliseconds late_reader_limit() const noexcept { return milliseconds(raw_.late_reader_limit_ms); }
     std::uint32_t up_after() const noexcept { return raw_.up_after; }
+    bool observe_only() const noexcept { return raw_.observe_only != 0; }
 
     policy &interval(milliseconds time) noexcept { return raw_.interval_ms = detail::ms_of(time), *this; }
     policy &timeout(milliseconds time) noexcept { return raw_.timeout_ms = detail::ms_of(time), *this; }
@@ -413,6 +415,7 @@ class policy : public detail::fields<hbeat_policy> {
     policy &partial(milliseconds time) noexcept { return raw_.partial_ms = detail::ms_of(time), *this; }
     policy &late_reader_limit(milliseconds time) noexcept { return raw_.late_reader_limit_ms = detail::ms_of(time), *this; }
     policy &up_after(std::uint32_t intervals) noexcept { return raw_.up_after = intervals, *this; }
+    policy &observe_only(bool yes) noexcept { return raw_.observe_only = yes, *this; }
 
     code check() const { status s; check(s); return s.check(); }
     code check(status &s) const noexcept { return s.set(hbeat_policy_check(&raw_)); }
@@ -456,7 +459,7 @@ struct core;
 /* A link's data, of whatever type, as hbeat keeps it. */
 struct holder {
     holder(core *its_owner, const void *its_type) noexcept : owner(its_owner), type(its_type) {}
-    virtual ~holder() {}
+    virtual ~holder() noexcept(false) {} /* that of data may throw */
     core *owner;
     const void *type;
 };
@@ -599,6 +602,16 @@ class link_ref {
         return settle(s, hbeat_link_feed(raw(), id_, bytes, length, detail::ns_of(at)));
     }
 
+    /* Shows what the application writes, for a policy with observe_only. */
+    code feed_sent(const void *bytes, std::size_t length, time_point at = time_point()) const {
+        status s;
+        feed_sent(bytes, length, at, s);
+        return s.check();
+    }
+    code feed_sent(const void *bytes, std::size_t length, time_point at, status &s) const noexcept {
+        return settle(s, hbeat_link_feed_sent(raw(), id_, bytes, length, detail::ns_of(at)));
+    }
+
     HBEAT_NODISCARD taken take(void *buffer, std::size_t capacity, std::uint32_t *sequence = nullptr,
                                time_point at = time_point()) const {
         status s;
@@ -621,6 +634,12 @@ class link_ref {
     }
     code feed(std::span<const std::byte> bytes, time_point at, status &s) const noexcept {
         return feed(bytes.data(), bytes.size(), at, s);
+    }
+    code feed_sent(std::span<const std::byte> bytes, time_point at = time_point()) const {
+        return feed_sent(bytes.data(), bytes.size(), at);
+    }
+    code feed_sent(std::span<const std::byte> bytes, time_point at, status &s) const noexcept {
+        return feed_sent(bytes.data(), bytes.size(), at, s);
     }
     HBEAT_NODISCARD taken take(std::span<std::byte> buffer, std::uint32_t *sequence = nullptr,
                                time_point at = time_point()) const {
@@ -653,6 +672,16 @@ class link_ref {
     }
     code beat_received(std::uint32_t sequence, time_point at, status &s) const noexcept {
         return settle(s, hbeat_link_beat_received(raw(), id_, sequence, detail::ns_of(at)));
+    }
+
+    /* The application's own heartbeat sent a beat, for a policy with observe_only. */
+    code beat_sent(std::uint32_t sequence, time_point at = time_point()) const {
+        status s;
+        beat_sent(sequence, at, s);
+        return s.check();
+    }
+    code beat_sent(std::uint32_t sequence, time_point at, status &s) const noexcept {
+        return settle(s, hbeat_link_beat_sent(raw(), id_, sequence, detail::ns_of(at)));
     }
 
     /* code::already_down: somebody was first. */
@@ -700,10 +729,9 @@ class link : public link_ref {
     link() noexcept {}
     link(link &&other) noexcept : link_ref(std::move(other.core_), other.id_) { other.id_ = 0; }
     link &operator=(link &&other) noexcept {
-        link old(std::move(*this));
-        core_ = std::move(other.core_);
-        id_ = other.id_;
-        other.id_ = 0;
+        link moved(std::move(other)); /* and takes what this was, to close it */
+        core_.swap(moved.core_);
+        std::swap(id_, moved.id_);
         return *this;
     }
     ~link() {
@@ -831,17 +859,49 @@ class health : public detail::fields<hbeat_health> {
     friend class engine;
 };
 
+/* What an engine counted since it was made, closed links included. */
+class stats : public detail::fields<hbeat_stats> {
+  public:
+    /* Changes to DOWN for this cause. */
+    std::uint64_t downs(hbeat::cause cause) const noexcept {
+        return static_cast<std::uint32_t>(cause) < HBEAT_CAUSES_MAX ? raw_.downs[static_cast<std::uint32_t>(cause)] : 0;
+    }
+    milliseconds paused() const noexcept { return milliseconds(raw_.paused_ms); }
+
+  private:
+    friend class engine;
+};
+
+/* How times were spread since the engine was made. */
+class histogram : public detail::fields<hbeat_histogram> {
+  public:
+    microseconds sum() const noexcept { return microseconds(raw_.sum_us); }
+    microseconds min() const noexcept { return microseconds(raw_.min_us); }
+    microseconds max() const noexcept { return microseconds(raw_.max_us); }
+    microseconds p50() const noexcept { return microseconds(raw_.p50_us); }
+    microseconds p90() const noexcept { return microseconds(raw_.p90_us); }
+    microseconds p99() const noexcept { return microseconds(raw_.p99_us); }
+    microseconds p999() const noexcept { return microseconds(raw_.p999_us); }
+
+  private:
+    friend class engine;
+};
+
+/* Which times. */
+enum class times : std::uint32_t { rtt = HBEAT_HISTOGRAM_RTT, lateness = HBEAT_HISTOGRAM_LATENESS };
+
 /* Keeps the time of many links. */
 class engine {
   public:
-    engine() : engine(options()) {}
+    /* None, as a link() is none: options() make one. */
+    engine() noexcept {}
     explicit engine(options options) { status s; make(options, s); s.check(); }
     /* Where it fails this is no engine, as after a move. */
     engine(options options, status &s) noexcept { make(options, s); }
     engine(engine &&other) noexcept : core_(std::move(other.core_)) {}
     engine &operator=(engine &&other) noexcept {
-        engine old(std::move(*this));
-        core_ = std::move(other.core_);
+        engine moved(std::move(other)); /* and takes what this was, to end it */
+        core_.swap(moved.core_);
         return *this;
     }
     /* See the head of this header. */
@@ -907,7 +967,7 @@ class engine {
         return s.check();
     }
     code wait(std::vector<event> &events, milliseconds timeout, status &s) const noexcept {
-        const std::shared_ptr<detail::core> keep = core_; /* a release inside may destroy this engine */
+        const std::shared_ptr<detail::core> kept = core_;
         hbeat_event raw[32];
         std::uint32_t count = 0;
         events.clear();
@@ -916,8 +976,8 @@ class engine {
         } catch (...) {
             return s.set(HBEAT_ERR_NO_MEMORY, "there is no memory for 32 events");
         }
-        settle(s, hbeat_engine_wait(this->raw(), raw, sizeof raw[0], 32, detail::timeout_of(timeout), &count));
-        for (std::uint32_t i = 0; i < count && !s.failed(); i++) events.push_back(event(raw[i], keep));
+        settle(kept, s, hbeat_engine_wait(this->raw(), raw, sizeof raw[0], 32, detail::timeout_of(timeout), &count));
+        for (std::uint32_t i = 0; i < count && !s.failed(); i++) events.push_back(event(raw[i], kept));
         return s.code();
     }
 
@@ -932,8 +992,8 @@ class engine {
     /* run::application: does what is due now; a manual clock goes to `now`. code::more: events wait to be pulled. */
     code drive(time_point now = time_point()) const { status s; drive(now, s); return s.check(); }
     code drive(time_point now, status &s) const noexcept {
-        const std::shared_ptr<detail::core> keep = core_;
-        return settle(s, hbeat_engine_drive(raw(), detail::ns_of(now)));
+        const std::shared_ptr<detail::core> kept = core_;
+        return settle(kept, s, hbeat_engine_drive(raw(), detail::ns_of(now)));
     }
 
     /* When drive is wanted next; none: nothing is due. */
@@ -952,8 +1012,8 @@ class engine {
     /* The manual clock goes to `now`, deadline by deadline. code::more: pull, then call it again. */
     code advance(time_point now) const { status s; advance(now, s); return s.check(); }
     code advance(time_point now, status &s) const noexcept {
-        const std::shared_ptr<detail::core> keep = core_;
-        return settle(s, hbeat_engine_advance(raw(), detail::ns_of(now)));
+        const std::shared_ptr<detail::core> kept = core_;
+        return settle(kept, s, hbeat_engine_advance(raw(), detail::ns_of(now)));
     }
 
     HBEAT_NODISCARD time_point now() const { status s; time_point at = now(s); s.check(); return at; }
@@ -970,18 +1030,37 @@ class engine {
         return found;
     }
 
+    HBEAT_NODISCARD hbeat::stats stats() const { status s; hbeat::stats found = stats(s); s.check(); return found; }
+    HBEAT_NODISCARD hbeat::stats stats(status &s) const noexcept {
+        hbeat::stats found;
+        settle(s, hbeat_engine_stats(raw(), &found.raw_));
+        return found;
+    }
+
+    HBEAT_NODISCARD hbeat::histogram histogram(times which) const {
+        status s;
+        hbeat::histogram found = histogram(which, s);
+        s.check();
+        return found;
+    }
+    HBEAT_NODISCARD hbeat::histogram histogram(times which, status &s) const noexcept {
+        hbeat::histogram found;
+        settle(s, hbeat_engine_histogram(raw(), static_cast<std::uint32_t>(which), &found.raw_));
+        return found;
+    }
+
     /* Waits until what was due, or told, before the call is handed out and no callback runs. */
     code quiesce(milliseconds timeout) const { status s; quiesce(timeout, s); return s.check(); }
     code quiesce(milliseconds timeout, status &s) const noexcept {
-        const std::shared_ptr<detail::core> keep = core_;
-        return settle(s, hbeat_engine_quiesce(raw(), detail::timeout_of(timeout)));
+        const std::shared_ptr<detail::core> kept = core_;
+        return settle(kept, s, hbeat_engine_quiesce(raw(), detail::timeout_of(timeout)));
     }
 
     /* Closes all links, ends the threads. code::stopping: inside a callback, after which it stops. */
     code stop(milliseconds timeout) const { status s; stop(timeout, s); return s.check(); }
     code stop(milliseconds timeout, status &s) const noexcept {
-        const std::shared_ptr<detail::core> keep = core_;
-        return settle(s, hbeat_engine_stop(raw(), detail::timeout_of(timeout)));
+        const std::shared_ptr<detail::core> kept = core_;
+        return settle(kept, s, hbeat_engine_stop(raw(), detail::timeout_of(timeout)));
     }
 
   private:
@@ -1047,8 +1126,10 @@ class engine {
         }
     }
 
-    code settle(status &s, hbeat_status value) const noexcept {
-        return core_ ? s.set(value) : s.set(HBEAT_ERR_STOPPED, "this hbeat::engine was moved from, or never made");
+    code settle(status &s, hbeat_status value) const noexcept { return settle(core_, s, value); }
+    /* For calls that run callbacks, which may destroy or move this engine: they keep what they need of it. */
+    static code settle(const std::shared_ptr<detail::core> &kept, status &s, hbeat_status value) noexcept {
+        return kept ? s.set(value) : s.set(HBEAT_ERR_STOPPED, "this hbeat::engine was moved from, or never made");
     }
 
     std::shared_ptr<detail::core> core_;

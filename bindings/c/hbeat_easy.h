@@ -19,7 +19,7 @@
  There is one engine for the process, with one thread that keeps the time and one that calls back: callbacks never
  overlap, and one that blocks holds up all the others (no peer is blamed for it; HBEAT_EVENT_APP_NOT_RESPONDING tells).
  Everything else of hbeat.h works beside these calls, on hbeat_easy_engine(): hbeat_link_report_down for an end of
- file that the reader has found, hbeat_link_unsent, hbeat_engine_stop.
+ file that the reader has found, hbeat_link_unsent, hbeat_link_feed_sent (observe_only=yes), hbeat_engine_stop.
 
  With hbeat_load.h, included before this header, the library is loaded at run time.
 */

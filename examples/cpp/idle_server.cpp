@@ -35,7 +35,7 @@ static void happened(const hbeat::event &event) {
 int main(int count, char **words) try {
     const hbeat::policy policy(count == 3 ? words[2] : throw std::invalid_argument("both are wanted"));
     const int loop = poll_begin(), listener = tcp_listen(loop, words[1]);
-    const hbeat::engine engine;
+    const hbeat::engine engine{hbeat::options()};
     std::vector<hbeat::event> events;
     char name[HBEAT_NAME_MAX];
     poll_also(loop, engine.fd());
