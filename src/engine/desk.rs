@@ -165,8 +165,7 @@ impl Desk {
             (word != 0).then_some(Stamp(word as u32))
         };
         read().or_else(|| {
-            // A swap, not a store: it meets that of `publish`, one of the two sees what the other did.
-            self.watched.swap(false, Ordering::SeqCst);
+            self.watched.store(false, Ordering::SeqCst);
             let since = read();
             self.watched.store(since.is_some(), Ordering::SeqCst);
             since
