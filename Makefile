@@ -35,6 +35,16 @@ tsan: ## the same under ThreadSanitizer, Rust's standard library included; needs
 loom: ## tries all orders of what threads do to the words, the lanes and the stop: src/engine/models
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom cargo test --locked --lib --release --config 'profile.release.lto="off"' -- --nocapture models::
 
+python: build ## the Python package, in place: bindings/python
+	cp $(RELEASE)/libhbeat.so bindings/python/hbeat/.libhbeat.so
+	mv bindings/python/hbeat/.libhbeat.so bindings/python/hbeat/libhbeat.so
+
+pythontest: build ## the Python package on every Python at hand, 200 interpreter exits on each
+	python3 tests/python/run.py --full
+
+pythonbench: python ## what a call from Python costs
+	python3 bindings/python/bench.py
+
 header: ## makes include/hbeat.h anew, after a change in src/ffi or cbindgen.toml
 	HBEAT_REFRESH=1 cargo test --locked --test header the_header_is_fresh
 
@@ -42,12 +52,20 @@ bench: ## the benchmarks
 	cargo bench --locked --bench '*'
 	[ ! -f benches/peers/Makefile ] || $(MAKE) -C benches/peers bench
 
-install: build ## library, header and pkg-config file, under PREFIX (/usr/local) and DESTDIR
+# Cargo's archive shows the names of Rust's own library, too, which a second library in Rust would bring once more.
+archive: build ## build/libhbeat.a, in which only hbeat_* is to be seen: fits beside other libraries in Rust
+	mkdir -p build
+	ld -r --force-group-allocation $$(sed 's/ .*//; s/^/-u /' docs/symbols.txt) $(RELEASE)/libhbeat.a -o build/hbeat.o
+	objcopy --remove-section=.llvmbc --remove-section=.llvmcmd --wildcard --keep-global-symbol='hbeat_*' build/hbeat.o
+	rm -f build/libhbeat.a
+	ar rcs build/libhbeat.a build/hbeat.o
+
+install: build archive ## library, header and pkg-config file, under PREFIX (/usr/local) and DESTDIR
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(RELEASE)/libhbeat.so $(DESTDIR)$(LIBDIR)/libhbeat.so.$(VERSION)
 	ln -sf libhbeat.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libhbeat.so
-	install -m 644 $(RELEASE)/libhbeat.a $(DESTDIR)$(LIBDIR)
+	install -m 644 build/libhbeat.a $(DESTDIR)$(LIBDIR)
 	install -m 644 include/hbeat.h $(DESTDIR)$(INCLUDEDIR)
 	sed -e 's|@libdir@|$(LIBDIR)|' -e 's|@includedir@|$(INCLUDEDIR)|' -e 's|@version@|$(VERSION)|' hbeat.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hbeat.pc
 
@@ -60,6 +78,6 @@ clean: ## removes what was built
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
-.PHONY: all build examples demo test stress tsan loom header bench install glibc217 clean help
+.PHONY: all build examples demo test stress tsan loom python pythontest pythonbench header bench archive install glibc217 clean help

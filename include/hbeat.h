@@ -36,6 +36,9 @@
  hbeat_link_beat_received for tests. Who finds out himself (end of file, write error, TERMINATE, failed login) says
  hbeat_link_report_down.
 
+ Who has a heartbeat of his own sets observe_only in the policy and shows hbeat_link_feed_sent what he writes: hbeat
+ sends nothing, and says with HBEAT_EVENT_WOULD_BE_DOWN what it would have done.
+
  ==== What is guaranteed ====
 
  - One DOWN a link, whoever found out. Closing gives no DOWN.

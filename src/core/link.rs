@@ -43,7 +43,7 @@ mod flag {
     pub const LEFT: u16 = 1 << 5;
     /// `sequence`, `taken` and `taken_us` are those of an outstanding beat.
     pub const OUTSTANDING: u16 = 1 << 6;
-    /// That beat was sent more than once with the same sequence number.
+    /// That beat was sent more than once with the same sequence number, or a pause of ours fell into its time.
     pub const RESENT: u16 = 1 << 7;
     /// A beat was taken at some time: `sequence` means something.
     pub const NUMBERED: u16 = 1 << 8;

@@ -19,7 +19,7 @@ pub struct Desk {
     policy: Mutex<Arc<Policy>>,
     feed: Mutex<Feed>,
     /// Reads what the application writes, once it shows it.
-    sent: Mutex<Option<Reader>>,
+    sent: Mutex<Option<Box<Reader>>>,
     owed: Mutex<VecDeque<Owed>>,
     open_since: AtomicU64,
     /// The shard has a look planned at the end of an unfinished message's time.
@@ -65,7 +65,13 @@ impl Desk {
     }
 
     pub fn set_policy(&self, policy: Arc<Policy>) {
+        let observe_only = policy.observe_only;
         *lock(&self.policy) = policy;
+        if observe_only {
+            // From here on the application answers.
+            let owed = self.ring().drain(..).count();
+            self.count(Counted::AnswersDropped, owed as u64);
+        }
     }
 
     fn policy(&self) -> Arc<Policy> {
@@ -131,7 +137,7 @@ impl Desk {
     pub fn feed_sent(&self, bytes: &[u8], observed: bool, mut beat: impl FnMut(u32)) -> Result<Option<Desync>, Busy> {
         let mut sent = alone(&self.sent)?;
         if sent.is_none() {
-            *sent = Reader::new(self.protocol);
+            *sent = Reader::new(self.protocol).map(Box::new);
         }
         let Some(reader) = sent.as_mut() else { return Ok(None) };
         let (messages, desync) = read(reader, bytes, |outbound| match outbound {

@@ -109,9 +109,10 @@ def main() -> int:
         if one[1] or one[2] or code != 0:
             print("".join(line + "\n" for line in output.splitlines() if not line.startswith("passed ")), end="")
         sys.stdout.flush()
-    coverage = subprocess.run([sys.executable, HERE / "contract_coverage.py"], capture_output=True, text=True)
-    print(coverage.stdout, end="")
-    passed, failed = passed + (coverage.returncode == 0), failed + (coverage.returncode != 0)
+    for script in ["contract_coverage.py", "misuse_coverage.py"]:
+        coverage = subprocess.run([sys.executable, HERE / script], capture_output=True, text=True)
+        print(coverage.stdout, end="")
+        passed, failed = passed + (coverage.returncode == 0), failed + (coverage.returncode != 0)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 

@@ -28,6 +28,7 @@ TEST(null_in_every_place_of_the_pure_calls, "K89 K98") {
     hbeat_event event;
     char text[256];
     size_t length = 77;
+    uint64_t free_from = 77;
     uint32_t one = 77, two = 77;
     memset(&event, 0, sizeof event);
     event.struct_size = sizeof event;
@@ -50,7 +51,12 @@ TEST(null_in_every_place_of_the_pure_calls, "K89 K98") {
     CHECK_STATUS(hbeat_backoff_default(&backoff, sizeof backoff), HBEAT_OK);
     FAILS(hbeat_backoff_delay(NULL, 1, 1, &one), HBEAT_ERR_NULL, "backoff");
     FAILS(hbeat_backoff_delay(&backoff, 1, 1, NULL), HBEAT_ERR_NULL, "delay_ms");
-    CHECK(one == 77 && two == 77 && length == 77);
+    FAILS(hbeat_backoff_refused(NULL, 1, &one), HBEAT_ERR_NULL, "backoff");
+    FAILS(hbeat_backoff_refused(&backoff, 1, NULL), HBEAT_ERR_NULL, "delay_ms");
+    FAILS(hbeat_backoff_reserve(NULL, &free_from, 1, &one), HBEAT_ERR_NULL, "backoff");
+    FAILS(hbeat_backoff_reserve(&backoff, NULL, 1, &one), HBEAT_ERR_NULL, "free_from_ms");
+    FAILS(hbeat_backoff_reserve(&backoff, &free_from, 1, NULL), HBEAT_ERR_NULL, "wait_ms");
+    CHECK(one == 77 && two == 77 && length == 77 && free_from == 77);
 }
 
 TEST(null_in_every_place_of_the_engine_calls, "K89 K98 K101") {

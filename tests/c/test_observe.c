@@ -129,8 +129,10 @@ TEST(the_operator_lets_hbeat_take_over, "K121 K117") {
     CHECK(world_times(&world, HBEAT_EVENT_SEND, link, sends));
     CHECK(world_times(&world, HBEAT_EVENT_DOWN, link, down));
     hbeat_link other = open_named(&world, &beat, "b", "cmpp");
+    CHECK_STATUS(feed(&world, other, CMPP_TEST, 2), HBEAT_INFO_SEND);
     CHECK_STATUS(hbeat_link_set_policy(world.engine, other, &watch), HBEAT_OK);
-    CHECK_STATUS(feed(&world, other, CMPP_TEST, 3), HBEAT_OK);
+    CHECK_STATUS(feed(&world, other, CMPP_TEST, 3), HBEAT_OK); /* the application answers both */
+    CHECK_EQ(info_of(&world, other).answers_dropped, 1);
     world_go(&world, 90000);
     CHECK_EQ(world_count(&world, HBEAT_EVENT_SEND, other), 0);
     watch.up_after = 1;

@@ -3,7 +3,10 @@
 #include "story.h"
 
 #include <dirent.h>
+#include <locale.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 extern char **environ;
 
@@ -331,4 +334,43 @@ TEST(an_exit_with_an_engine_running_is_quiet, "K115") {
     }
     REQUIRE(waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* What else a process has that a library could change. */
+struct state {
+    char directory[512], locale[256];
+    mode_t mask;
+    struct rlimit limits[16];
+    char descriptors[4096];
+};
+
+static void note_state(struct state *now) {
+    int numbers[512], count = numbers_in("/proc/self/fd", numbers, 512);
+    size_t used = 0;
+    memset(now, 0, sizeof *now);
+    REQUIRE(getcwd(now->directory, sizeof now->directory) != NULL);
+    snprintf(now->locale, sizeof now->locale, "%s", setlocale(LC_ALL, NULL));
+    now->mask = umask(0);
+    umask(now->mask);
+    for (int i = 0; i < 16; i++) getrlimit((__rlimit_resource_t)i, &now->limits[i]);
+    for (int i = 0; i < count && used + 64 < sizeof now->descriptors; i++)
+        used += (size_t)snprintf(now->descriptors + used, 64, "%d %x %x\n", numbers[i], (unsigned)fcntl(numbers[i], F_GETFD), (unsigned)fcntl(numbers[i], F_GETFL));
+}
+
+TEST(directory_mask_locale_limits_and_descriptors_stay, "K109 K152") {
+    static struct state before, after;
+    setlocale(LC_ALL, "C.UTF-8");
+    umask(027);
+    note_state(&before);
+    for (int way = 0; way < WAY_COUNT; way++) {
+        struct world world;
+        world_begin(&world, way);
+        world.react = take_notices;
+        hbeat_policy policy = policy_of(10000, 2000, 3);
+        open_named(&world, &policy, "a", "cmpp");
+        world_go(&world, 60000);
+        world_end(&world);
+    }
+    note_state(&after);
+    CHECK(memcmp(&before, &after, sizeof before) == 0);
 }

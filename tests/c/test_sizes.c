@@ -91,7 +91,7 @@ struct incoming {
 };
 
 /* Sizes as they were in 0.1.0 on 64 bits: they never change, whatever is appended. */
-enum { FIRST_OPTIONS = 104, FIRST_HOW = 40, FIRST_POLICY = 60, FIRST_BACKOFF = 32, FIRST_EVENT = 144, FIRST_HEALTH = 36, FIRST_INFO = 224 };
+enum { FIRST_OPTIONS = 104, FIRST_HOW = 40, FIRST_POLICY = 60, FIRST_BACKOFF = 32, FIRST_EVENT = 144, FIRST_HEALTH = 36, FIRST_INFO = 224, FIRST_STATS = 344, FIRST_HISTOGRAM = 328 };
 
 TEST(structs_that_go_in_have_any_size, "K90 K91 K145") {
     const struct incoming calls[] = {
@@ -147,6 +147,14 @@ static hbeat_status info_into(void *at, uint32_t size) {
     memcpy(at, &size, sizeof size);
     return hbeat_link_info(world.engine, link_of_ours, (hbeat_info *)at);
 }
+static hbeat_status stats_into(void *at, uint32_t size) {
+    memcpy(at, &size, sizeof size);
+    return hbeat_engine_stats(world.engine, (hbeat_stats *)at);
+}
+static hbeat_status histogram_into(void *at, uint32_t size) {
+    memcpy(at, &size, sizeof size);
+    return hbeat_engine_histogram(world.engine, HBEAT_HISTOGRAM_RTT, (hbeat_histogram *)at);
+}
 static hbeat_status preset_into(void *at, uint32_t size) { return hbeat_policy_preset((hbeat_policy *)at, size, "cmpp"); }
 static hbeat_status parse_into(void *at, uint32_t size) { return hbeat_policy_parse((hbeat_policy *)at, size, "cmpp"); }
 static hbeat_status default_into(void *at, uint32_t size) { return hbeat_backoff_default((hbeat_backoff *)at, size); }
@@ -173,6 +181,8 @@ TEST(structs_that_come_out_have_any_size, "K90 K91 K44 K98 K145") {
     const struct outgoing calls[] = {
         {"engine_health", FIRST_HEALTH, sizeof(hbeat_health), health_into},
         {"link_info", FIRST_INFO, sizeof(hbeat_info), info_into},
+        {"engine_stats", FIRST_STATS, sizeof(hbeat_stats), stats_into},
+        {"engine_histogram", FIRST_HISTOGRAM, sizeof(hbeat_histogram), histogram_into},
         {"policy_preset", FIRST_POLICY, sizeof(hbeat_policy), preset_into},
         {"policy_parse", FIRST_POLICY, sizeof(hbeat_policy), parse_into},
         {"backoff_default", FIRST_BACKOFF, sizeof(hbeat_backoff), default_into},

@@ -535,6 +535,11 @@ impl Model {
         if self.probe.is_some() {
             let by = moved - deadline;
             self.move_probe(by);
+            // Nobody knows how long answers took that came meanwhile.
+            for one in &mut self.outstanding {
+                one.sent += by;
+                one.sends += 1;
+            }
             for look in [&mut self.reader.look, &mut self.app_look] {
                 *look = look.map(|at| at + by);
             }
@@ -561,6 +566,7 @@ impl Model {
         self.probe = None;
         self.app_told = false;
         self.app_look = None;
+        self.reader = LateReader::default();
         self.withdraw(s);
     }
 

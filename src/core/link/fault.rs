@@ -56,6 +56,7 @@ impl Step<'_> {
             let by_ms = moved(due).since(due).max(0) as u32;
             self.shift(by_ms);
             self.side.iter_mut().for_each(|side| side.shift(by_ms));
+            self.excuse_answers(by_ms);
             due
         } else {
             let Some(due) = earliest(self.beat_due(), self.hold_end()) else {

@@ -14,7 +14,7 @@ pub struct Beat {
     pub sequence: u32,
     pub taken: Stamp,
     pub taken_us: u32,
-    /// It was sent more than once.
+    /// It was sent more than once, or nothing of ours ran meanwhile: nobody knows how long its answer took.
     pub resent: bool,
 }
 
@@ -59,6 +59,16 @@ impl Step<'_> {
         }
     }
 
+    /// Answers may take so much longer: nothing of ours ran meanwhile (rule k).
+    pub(super) fn excuse_answers(&mut self, by_ms: u32) {
+        self.link.taken = self.link.taken.plus(by_ms);
+        self.link.set(flag::RESENT);
+        for beat in self.side.iter_mut().flat_map(|side| &mut side.older) {
+            beat.taken = beat.taken.plus(by_ms);
+            beat.resent = true;
+        }
+    }
+
     /// The beat taken last was never sent. An earlier try with the same number was, and may be answered.
     pub(super) fn forget_latest(&mut self) {
         if !self.link.has(flag::RESENT) {
@@ -87,14 +97,17 @@ impl Step<'_> {
         let Some(beat) = self.take_outstanding(sequence) else {
             return Answered::Unmatched;
         };
-        // Where the number is kept, nobody knows which try is answered.
+        // Where the number is kept, nobody knows which try is answered. Where a judgement waits for our own reader, nobody
+        // knows when the answer came (rule k).
         let kept = self.policy.resend == Resend::Same;
-        if !kept && i64::from(at.since(beat.taken)) > i64::from(self.policy.timeout_ms) {
+        let unread = self.late().is_some_and(|late| late.held);
+        if !kept && !unread && i64::from(at.since(beat.taken)) > i64::from(self.policy.timeout_ms) {
             return Answered::Late;
         }
         // Karn: no round-trip time of what was sent more than once; none either where the answer was seen first.
         let rtt_us = at_us.wrapping_sub(beat.taken_us);
-        Answered::Matched { rtt_us: (!beat.resent && rtt_us <= LONGEST_RTT_US).then_some(rtt_us) }
+        let certain = !beat.resent && !unread && rtt_us <= LONGEST_RTT_US;
+        Answered::Matched { rtt_us: certain.then_some(rtt_us) }
     }
 
     /// The oldest outstanding beat with this number; it is none any more.

@@ -106,7 +106,8 @@ impl Model {
             return;
         };
         let one = self.outstanding[index];
-        if s.policy.resend == Resend::New && at - one.sent > s.t() {
+        let unread = self.reader.look.is_some();
+        if s.policy.resend == Resend::New && !unread && at - one.sent > s.t() {
             self.outstanding.remove(index);
             if let Some(probe) = self.probe.as_mut().filter(|probe| probe.sequence == Some(sequence)) {
                 probe.sequence = None;
@@ -114,7 +115,8 @@ impl Model {
             s.out.answered = Some(Answered::Late);
             return;
         }
-        let rtt_us = Some(at_us.wrapping_sub(one.sent_us)).filter(|rtt| one.sends == 1 && (*rtt as i32) >= 0);
+        let rtt_us =
+            Some(at_us.wrapping_sub(one.sent_us)).filter(|rtt| one.sends == 1 && !unread && (*rtt as i32) >= 0);
         s.out.answered = Some(Answered::Matched { rtt_us });
         self.outstanding.clear();
         self.probe.iter_mut().for_each(|probe| probe.sequence = None);

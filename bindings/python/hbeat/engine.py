@@ -1,0 +1,330 @@
+"""The engine: keeps the time of many links, and hands out what happened to them."""
+import ctypes
+import select
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+
+from . import _abi, _arguments
+from ._abi import CEngineOptions, CEvent, CHealth, CHistogram, CLinkOptions, CStats
+from ._handle import Handle
+from ._library import lib
+from .errors import BusyError, ClosedError, StoppedError, WrongModeError, fail
+from .events import NOT_LOGGED, Event, event_of, log
+from .link import Link
+from .policy import Policy, policy_of
+from .stats import Histogram, Stats, histogram_of, stats_of
+from .words import Clock, EventType, OnPanic, Phase, Run, Status, Times
+
+if TYPE_CHECKING:
+    from .aio import Puller
+
+BATCH = 64
+# How long close() waits for hbeat's threads; as hbeat_engine_free does.
+PATIENCE_MS = 5000
+# CLOSED ends a link's data, and what is logged must be heard of, whatever the application asks for.
+ALWAYS = sum(1 << event for event in EventType if event not in NOT_LOGGED)
+
+
+@dataclass(frozen=True)
+class Health:
+    """How an engine is, for a watchdog; as hbeat_health in hbeat.h."""
+
+    phase: Phase
+    threads: int
+    links: int
+    turn_age_ms: int
+    waiting: int
+    doubtful_times: int
+
+
+class Engine:
+    """Every method may be called from any thread at any time; wait and events by one thread at a time (another gets
+    BusyError), and so drive and advance. A `with` block closes it.
+
+    run: Run.THREADS, a thread of hbeat's keeps the time; Run.APPLICATION, the application calls drive.
+    clock: Clock.MANUAL is moved by advance (or drive) only, from start_ns; for tests.
+    threads: shards, 1 to 64. tick_ms: resolution, 1 to 1000. max_links: how many may be open. open_queue: how many opens
+    may wait. events: which are wanted, some of EventType; None: all but ANSWER and BEAT_RECEIVED; ENGINE_FAILED always comes. nice, cpus,
+    thread_name: of hbeat's threads."""
+
+    def __init__(self, *, run: Run = Run.THREADS, clock: Clock = Clock.SYSTEM, start_ns: int = 0, threads: int = 1,
+                 tick_ms: int = 1, events: Optional[Iterable[EventType]] = None, max_links: int = 1_048_576,
+                 open_queue: int = 65_536, on_panic: OnPanic = OnPanic.EVENT, nice: int = 0, cpus: Iterable[int] = (),
+                 thread_name: str = "hbeat") -> None:
+        self._handle: Optional[Handle] = None
+        self._wanted = (_arguments.mask("events", events) or _abi.EVENTS_DEFAULT) | 1 << EventType.ENGINE_FAILED
+        options = CEngineOptions(
+            struct_size=ctypes.sizeof(CEngineOptions), run=_arguments.u32("run", run),
+            clock=_arguments.u32("clock", clock), threads=_arguments.whole("threads", threads, 1, 64),
+            tick_ms=_arguments.whole("tick_ms", tick_ms, 1, 1000), events=self._wanted | ALWAYS,
+            max_links=_arguments.whole("max_links", max_links, 1, 0xFFFF_FFFF),
+            open_queue=_arguments.whole("open_queue", open_queue, 1, 0xFFFF_FFFF),
+            on_panic=_arguments.u32("on_panic", on_panic), nice=_arguments.whole("nice", nice, -20, 19),
+            cpus=_arguments.cpus(cpus), start_ns=_arguments.u64("start_ns", start_ns),
+            thread_name=_arguments.text("thread_name", thread_name))
+        handle = Handle()
+        status = lib.hbeat_engine_new(options, handle)
+        if status < 0:
+            fail(status)
+        self._run, self._clock = Run(run), Clock(clock)
+        self._links: Dict[int, Link] = {}
+        self._opening = threading.Lock()
+        self._pulling = threading.Lock()
+        self._puller: "Optional[Puller]" = None  # of an asyncio loop
+        self._batch, self._count = (CEvent * BATCH)(), ctypes.c_uint32()
+        self._fd = _descriptor(handle)
+        handle.owner = repr(self)
+        self._handle = handle
+
+    # ---- links
+
+    def open(self, policy: Union[Policy, str] = "normal", *, name: str = "", protocol: str = "none", fd: Any = None,
+             data: Any = None, start_paused: bool = False, events: Optional[Iterable[EventType]] = None) -> Link:
+        """Opens a link, one for each connection.
+
+        name: for events and logs, at most 63 bytes of UTF-8. protocol: "none" (the application's own), "cmpp", "heart".
+        fd: the connection's socket or its descriptor, observed only; must stay open until Link.close. data: any object,
+        comes back as event.data and link.data, and is kept until CLOSED. start_paused: nothing is due before Link.start.
+        events: which are wanted of it; None: as the engine."""
+        wanted = _arguments.mask("events", events)
+        options = CLinkOptions(
+            struct_size=ctypes.sizeof(CLinkOptions), fd=_arguments.socket(fd), name=_arguments.text("name", name),
+            protocol=_arguments.text("protocol", protocol), start_paused=bool(start_paused),
+            events=wanted and wanted | ALWAYS)
+        struct, number = policy_of(policy)._struct(), ctypes.c_uint64()
+        # Whoever pulls its first event meanwhile waits for the link to be known.
+        with self._opening:
+            self._done(lib.hbeat_link_open(self._handle, struct, options, number))
+            link = self._links[number.value] = Link(self, number.value, protocol, wanted or self._wanted, data)
+        return link
+
+    def links(self) -> List[Link]:
+        """Those that are open. Links opened or closed meanwhile may or may not be among them."""
+        found: List[Link] = []
+        page, count, after = (ctypes.c_uint64 * 1024)(), ctypes.c_uint32(), 0
+        status = int(Status.INFO_MORE)
+        while status == Status.INFO_MORE:
+            status = self._done(lib.hbeat_engine_links(self._handle, after, page, len(page), count))
+            found.extend(link for link in map(self._link, page[:count.value]) if link is not None)
+            after = page[count.value - 1]
+        return found
+
+    # ---- events
+
+    def wait(self, timeout: Optional[float] = None) -> List[Event]:
+        """Events that wait, at most 64, or the first ones that come within timeout seconds (None: for ever); an empty list
+        when the time was up. With Run.APPLICATION it never waits. After stop: the rest, then StoppedError. A signal
+        handler runs, and KeyboardInterrupt comes out, while it waits; waiting costs nothing."""
+        limit_ms = _arguments.timeout_ms(timeout)
+        if self._run == Run.APPLICATION:
+            limit_ms = 0
+        with self._alone():
+            return self._wait(limit_ms)
+
+    def events(self) -> "EventStream":
+        """All events one by one, until the engine is stopped or closed: for `for` and for `async for`."""
+        return EventStream(self)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while wait has something to give, for selectors of the application's own; never
+        read or close it."""
+        self._check_closed()
+        return self._fd
+
+    # ---- turning the engine oneself
+
+    def drive(self, now_ns: int = 0) -> bool:
+        """Run.APPLICATION: does all that is due; True: events wait to be pulled. now_ns moves a manual clock. First read and
+        report what has arrived, then drive."""
+        return self._done(lib.hbeat_engine_drive(self._handle, _arguments.u64("now_ns", now_ns))) == Status.INFO_MORE
+
+    def next_deadline_ns(self) -> Optional[int]:
+        """Run.APPLICATION: when drive is next needed; None: nothing is due. Calls on links may bring it forward."""
+        deadline = ctypes.c_uint64()
+        self._done(lib.hbeat_engine_next_deadline(self._handle, deadline))
+        return None if deadline.value == 0xFFFF_FFFF_FFFF_FFFF else deadline.value
+
+    def advance(self, now_ns: int) -> bool:
+        """Clock.MANUAL: moves the clock, stopping at each deadline on the way. True: it stands where events wait; pull them
+        and call again with the same time."""
+        return self._done(lib.hbeat_engine_advance(self._handle, _arguments.u64("now_ns", now_ns))) == Status.INFO_MORE
+
+    # ---- how it is
+
+    @property
+    def now_ns(self) -> int:
+        """What time the engine has."""
+        now = ctypes.c_uint64()
+        self._done(lib.hbeat_engine_now(self._handle, now))
+        return now.value
+
+    def health(self) -> Health:
+        """Cheap enough to be asked each second."""
+        raw = CHealth(ctypes.sizeof(CHealth))
+        self._done(lib.hbeat_engine_health(self._handle, raw))
+        return Health(Phase(raw.phase), raw.threads, raw.links, raw.turn_age_ms, raw.waiting, raw.doubtful_times)
+
+    def stats(self) -> Stats:
+        """What it counted so far, closed links included; also after stop."""
+        raw = CStats(ctypes.sizeof(CStats))
+        self._done(lib.hbeat_engine_stats(self._handle, raw))
+        return stats_of(raw)
+
+    def histogram(self, which: Times) -> Histogram:
+        """How round-trip times, or the lateness of hbeat's own deadlines, were spread so far; also after stop."""
+        raw = CHistogram(ctypes.sizeof(CHistogram))
+        self._done(lib.hbeat_engine_histogram(self._handle, _arguments.u32("which", which), raw))
+        return histogram_of(raw)
+
+    def quiesce(self, timeout: Optional[float] = None) -> None:
+        """Waits until all that was due or told before is handed out; TimedOutError after timeout seconds."""
+        self._done(lib.hbeat_engine_quiesce(self._handle, _arguments.timeout_ms(timeout)))
+
+    # ---- the end
+
+    def stop(self) -> None:
+        """Closes all links and ends hbeat's threads. wait and events hand out the rest, then end."""
+        self._done(lib.hbeat_engine_stop(self._handle, PATIENCE_MS))
+
+    def close(self) -> None:
+        """Stops the engine and gives all back. Safe at any time, from any thread, also while another one is in wait (which
+        ends), in a forked child, and more than once. Afterwards every call raises StoppedError. CLOSED is not handed out
+        any more: who wants it stops first."""
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        handle.closed = True
+        status = lib.hbeat_engine_stop(handle, PATIENCE_MS)
+        if self._pulling.acquire(blocking=False):
+            self._links.clear()
+            self._pulling.release()
+        if status < 0 and status != Status.ERR_FORKED:
+            fail(status)
+
+    @property
+    def closed(self) -> bool:
+        return self._handle is None
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<hbeat.Engine {Run(self._run).name.lower()} at {id(self):#x}>"
+
+    # ---- inside
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._pulling.acquire(blocking=False):
+            raise BusyError(Status.ERR_BUSY, "another thread is in wait of this engine, or an event loop pulls from it")
+        try:
+            yield
+        finally:
+            self._pulling.release()
+
+    def _wait(self, limit_ms: int) -> List[Event]:
+        handle = self._handle
+        if handle is None:
+            self._check_closed()
+        until = time.monotonic() + limit_ms / 1000
+        while True:
+            events, pulled = self._pull(handle)
+            if events:
+                return events
+            if pulled:
+                continue
+            left_ms: Optional[float] = None
+            if limit_ms != _abi.FOREVER:
+                left_ms = (until - time.monotonic()) * 1000
+                if left_ms <= 0:
+                    return events
+            # poll, unlike hbeat_engine_wait, returns for a signal, runs its handler, and goes on.
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            poll.poll(left_ms)
+
+    def _pull(self, handle: Optional[Handle]) -> Tuple[List[Event], int]:
+        """What waits, as far as it is wanted, and how many events that was in all. By one thread at a time."""
+        status = lib.hbeat_engine_wait(handle, self._batch, ctypes.sizeof(CEvent), BATCH, 0, self._count)
+        if status < 0:
+            self._check_closed()
+            fail(status)
+        if status == Status.INFO_END:
+            self._links.clear()
+            raise StoppedError(Status.ERR_STOPPED, "the engine was stopped, and its last event was handed out")
+        events = []
+        for raw in self._batch[:self._count.value]:
+            event = event_of(CEvent.from_buffer_copy(raw), self._link(raw.link))
+            log(event)
+            if event.type == EventType.CLOSED:
+                self._links.pop(raw.link, None)
+            if (event.link._wanted if event.link else self._wanted) >> event.type & 1:
+                events.append(event)
+        return events, self._count.value
+
+    def _link(self, number: int) -> Optional[Link]:
+        link = self._links.get(number)
+        if link is None and number:
+            with self._opening:
+                link = self._links.get(number)
+        return link
+
+    def _done(self, status: int) -> int:
+        if status < 0:
+            self._check_closed()
+            fail(status)
+        return status
+
+    def _check_closed(self) -> None:
+        if self._handle is None:
+            raise StoppedError(Status.ERR_STOPPED, "the engine was closed")
+
+
+class EventStream:
+    """The events of an engine, one by one, in a thread (`for`) or in an asyncio loop (`async for`)."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: Deque[Event] = deque()
+
+    def __iter__(self) -> "EventStream":
+        if self._engine._run == Run.APPLICATION:
+            raise WrongModeError(Status.ERR_WRONG_MODE, "the application turns this engine: in a loop of its own it calls "
+                                 "drive, then wait; only an asyncio loop turns it by itself, with async for")
+        return self
+
+    def __next__(self) -> Event:
+        while not self._waiting:
+            try:
+                self._waiting.extend(self._engine.wait())
+            except ClosedError:
+                raise StopIteration from None
+        return self._waiting.popleft()
+
+    def __aiter__(self) -> "EventStream":
+        return self
+
+    async def __anext__(self) -> Event:
+        from .aio import Puller
+
+        if not self._waiting:
+            try:
+                self._waiting.extend(await Puller.of(self._engine).next_events())
+            except ClosedError:
+                raise StopAsyncIteration from None
+        return self._waiting.popleft()
+
+
+def _descriptor(handle: Handle) -> int:
+    fd = ctypes.c_int32()
+    status = lib.hbeat_engine_fd(handle, fd)
+    if status < 0:
+        fail(status)
+    return fd.value

@@ -1,0 +1,1258 @@
+/* hbeat.h as it was first frozen, for the test of old programs: it never changes. */
+/*
+ hbeat.h: a heartbeat engine that tells a program, quickly and truthfully, when the other end of a connection is gone.
+
+ ==== The model ====
+
+ An application opens a link for each connection it wants watched. hbeat keeps the time, says when a beat (a
+ heartbeat, a test) must go out, and tells the application once when a peer is gone, why, and on what evidence. It
+ never touches a socket of the application's: the application reads and writes, as it did before.
+
+   PAUSED --start--> UP --first miss--> SUSPECT --tries used up--> DOWN
+                     ^                     |
+                     +---- sign of life ---+
+
+ ==== The calls that matter ====
+
+   reader:  if (hbeat_link_feed(engine, link, bytes, n, now) == HBEAT_INFO_SEND) wake_writer(connection);
+   writer:  hbeat_link_take(engine, link, &next_sequence, now, buffer, sizeof buffer, &length);
+            then write what was taken; called when on_send, a SEND event or the reader says so
+   event:   HBEAT_EVENT_DOWN: log hbeat_event_text, shut the socket down, hbeat_link_close
+   release: free(connection)
+
+ and once, to set it up:
+
+   hbeat_engine_options options = HBEAT_ENGINE_OPTIONS_INIT;
+   options.on_event = on_event;  options.on_send = on_send;  options.release = release;
+   hbeat_engine_new(&options, &engine);
+
+   hbeat_policy_parse(&policy, sizeof policy, "cmpp interval=60s timeout=20s tries=3");
+   hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
+   how.name = "gd-mt-07";  how.protocol = "cmpp";  how.fd = fd;  how.start_paused = 1;  how.link_data = connection;
+   hbeat_link_open(engine, &policy, &how, &link);
+   ... login ...
+   hbeat_link_start(engine, link, now);
+
+ Who parses himself says hbeat_link_received for every message in place of feed, and hbeat_link_answer_received and
+ hbeat_link_beat_received for tests. Who finds out himself (end of file, write error, TERMINATE, failed login) says
+ hbeat_link_report_down.
+
+ ==== What is guaranteed ====
+
+ - One DOWN a link, whoever found out. Closing gives no DOWN.
+ - Own sends never prove that the peer lives. What has arrived is known before a deadline is judged; a pause of this
+   process, or bytes that our own reader has not read yet, are not blamed on the peer.
+ - hbeat_link_close never waits and may be called anywhere. After it returns no event of the link is handed out; the
+   last one, CLOSED (or the release callback in its place), comes exactly once: free link_data there.
+ - No code of the application's runs on a thread that keeps the time. on_event may block: it stops no beat and no
+   verdict. on_send must not block; if it does, no peer is blamed, and APP_NOT_RESPONDING says so.
+ - hbeat changes no signal, handler, environment, locale or logger of the process; its descriptors are close-on-exec.
+
+ ==== What it cannot see ====
+
+ A peer that answers tests while requests go unanswered reads UP: the test path lives, the service does not. Count the
+ application's own unanswered requests and say hbeat_link_report_down(engine, link,
+ HBEAT_CAUSE_PEER_APP_NOT_RESPONDING, 0) when they are too many or too old.
+
+ ==== Pointers, sizes, texts ====
+
+ - A pointer is to what its type says, as large as the size that goes with it says, for as long as the call lasts. hbeat
+   keeps none but engine_data, link_data and the callbacks. NULL where it is not allowed is an error, never a crash.
+ - Outputs are written on success only (0 and above), unless the function says otherwise.
+ - Structs begin with struct_size. Set it to sizeof; the INIT macros at the end of this header do. Structs only grow at
+   their end: fields that an older program lacks are 0, and fields of a newer one must be 0 (else UNSUPPORTED).
+ - Texts that go in are UTF-8 and end with a NUL. Times are in the unit that their name says.
+ - A hbeat_link is a number and safe for ever. A hbeat_engine pointer must not be used after hbeat_engine_free.
+
+ ==== Errors ====
+
+ A call returns 0, an error below 0, or an information above 0, so test for < 0. hbeat_last_error has the sentence, for
+ each thread its own: it names field, value and what is allowed. The docs below list errors without their HBEAT_ERR_;
+ every call can give PANIC, a bug in hbeat that was caught. After FAILED make a new engine.
+
+ ==== Threads, callbacks, fork ====
+
+ Every call may be made from any thread at any time unless it says otherwise. Callbacks run on threads of hbeat's, or
+ inside hbeat_engine_drive and hbeat_engine_advance; on_event and on_send each one at a time, but beside each other.
+ A callback must return: a C++ exception, a longjmp or a pthread_exit out of it is forbidden. What unwinds into hbeat
+ all the same aborts the process. After fork the child gets FORKED from
+ every call on the engine; it can make one of its own.
+
+ ==== Time ====
+
+ now_ns is CLOCK_MONOTONIC in nanoseconds (hbeat_now_ns) of the moment at which the thing told happened. 0: hbeat reads
+ the clock. A time ahead of hbeat's own counts as now (within a second it may stand). A past one counts as what it
+ says; what is told of a moment more than 2^29 ms (6 days) ago proves nothing. start, take and unsent are done now: for
+ them a time more than a second past is now, too.
+*/
+
+#ifndef HBEAT_H
+#define HBEAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Made from src/ffi by cbindgen: change the docs there, then "make header". */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ ==== Constants ====
+
+ Version of this header, first number. As long as it is 0, a new second number may break programs.
+ */
+#define HBEAT_VERSION_MAJOR 0
+
+/* Second number. */
+#define HBEAT_VERSION_MINOR 1
+
+/* Third number. */
+#define HBEAT_VERSION_PATCH 0
+
+/* As a timeout in milliseconds: wait for ever. */
+#define HBEAT_FOREVER 4294967295u
+
+/* In a field of type uint32_t that comes out of hbeat: not known. */
+#define HBEAT_UNKNOWN 4294967295u
+
+/* Bytes that the name of a link takes, its NUL included. */
+#define HBEAT_NAME_MAX 64
+
+/* A buffer of so many bytes holds at least one frame of every protocol. */
+#define HBEAT_FRAME_MAX 2048
+
+/* policy.strategy: a beat is due when the link was idle for interval_ms. */
+#define HBEAT_STRATEGY_IDLE 0u
+
+/* policy.strategy: a beat is due each interval_ms, whatever the traffic. */
+#define HBEAT_STRATEGY_PERIODIC 1u
+
+/* policy.idle_on: idle is a link on which nothing was received. */
+#define HBEAT_IDLE_ON_RECEIVED 0u
+
+/* policy.idle_on: or nothing was sent (NAT, MQTT). */
+#define HBEAT_IDLE_ON_EITHER 1u
+
+/* policy.proof: any complete message proves that the peer lives. */
+#define HBEAT_PROOF_ANY 0u
+
+/* policy.proof: only an answer that matches an outstanding beat does. */
+#define HBEAT_PROOF_ANSWER 1u
+
+/* policy.resend: each try carries a new sequence number. */
+#define HBEAT_RESEND_NEW 0u
+
+/* policy.resend: each try carries that of the first one (CMPP). */
+#define HBEAT_RESEND_SAME 1u
+
+/* engine_options.run: hbeat's own threads turn the engine. */
+#define HBEAT_RUN_THREADS 0u
+
+/* engine_options.run: the application turns it with hbeat_engine_drive; hbeat has no thread. */
+#define HBEAT_RUN_APPLICATION 1u
+
+/* engine_options.clock: CLOCK_MONOTONIC. */
+#define HBEAT_CLOCK_SYSTEM 0u
+
+/* engine_options.clock: hbeat_engine_advance moves it; for tests. */
+#define HBEAT_CLOCK_MANUAL 1u
+
+/* engine_options.on_panic: a bug in hbeat that is caught gives HBEAT_EVENT_ENGINE_FAILED. */
+#define HBEAT_ON_PANIC_EVENT 0u
+
+/* engine_options.on_panic: it aborts the process. */
+#define HBEAT_ON_PANIC_ABORT 1u
+
+/* on_log: a change of state, as it should be. */
+#define HBEAT_LOG_INFO 1u
+
+/* on_log: something that an operator should look into. */
+#define HBEAT_LOG_WARNING 2u
+
+/* health.phase: it runs. */
+#define HBEAT_PHASE_RUNNING 1u
+
+/* health.phase: stop was called and has not come to its end. */
+#define HBEAT_PHASE_STOPPING 2u
+
+/* health.phase: it was stopped. */
+#define HBEAT_PHASE_STOPPED 3u
+
+/* health.phase: a bug in hbeat was caught; nothing is watched any more. */
+#define HBEAT_PHASE_FAILED 4u
+
+/* events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*. */
+#define HBEAT_EVENTS_DEFAULT 7998u
+
+/* events: all. */
+#define HBEAT_EVENTS_ALL 8190u
+
+/*
+ ==== Statuses ====
+
+ Every status there is. hbeat_status_name and hbeat_status_text have a name and a sentence for each.
+ */
+typedef enum hbeat_status_code {
+  /* Done. */
+  HBEAT_OK = 0,
+  /*
+   feed: an answer is owed, take it. take, with protocol "none": write your own beat, with the number that
+   *sequence had.
+   */
+  HBEAT_INFO_SEND = 1,
+  /* take: more frames than the buffer holds. advance, drive: events wait to be pulled. links: there are more. */
+  HBEAT_INFO_MORE = 2,
+  /* report_down: the link was DOWN before; the first cause stands. */
+  HBEAT_INFO_ALREADY_DOWN = 3,
+  /* stop from inside a callback: the engine stops as soon as the callback returns. */
+  HBEAT_INFO_STOPPING = 4,
+  /* wait after stop: everything was handed out. */
+  HBEAT_INFO_END = 5,
+  /* An argument, or a value of a policy, is out of its range; hbeat_last_error names field, value and range. */
+  HBEAT_ERR_INVALID = -1,
+  /* A pointer that must not be NULL is. */
+  HBEAT_ERR_NULL = -2,
+  /* struct_size or event_size is smaller than that struct ever was, or absurdly large (above 4096). */
+  HBEAT_ERR_SIZE = -3,
+  /* A struct of a newer hbeat asks, by a field that is not 0, for something this one does not know. */
+  HBEAT_ERR_UNSUPPORTED = -4,
+  /* The link is closed, was never opened, or is another engine's. */
+  HBEAT_ERR_NO_LINK = -5,
+  /* open: as many opens wait as open_queue allows; try again. */
+  HBEAT_ERR_AGAIN = -6,
+  /* open: max_links are open. */
+  HBEAT_ERR_LIMIT = -7,
+  /*
+   Another thread is in take or feed of this link, or in wait or drive of this engine; free: stop has not come
+   to its end.
+   */
+  HBEAT_ERR_BUSY = -8,
+  /* stop, quiesce: the time given was not enough. */
+  HBEAT_ERR_TIMEOUT = -9,
+  /* quiesce, drive, advance or free from inside a callback, which they would wait for. */
+  HBEAT_ERR_WOULD_DEADLOCK = -10,
+  /* The engine was stopped. */
+  HBEAT_ERR_STOPPED = -11,
+  /* The engine failed, see HBEAT_EVENT_ENGINE_FAILED. */
+  HBEAT_ERR_FAILED = -12,
+  /* This process is a fork of the one that made the engine. */
+  HBEAT_ERR_FORKED = -13,
+  /*
+   The engine or the link was not set up for this call: drive with HBEAT_RUN_THREADS, advance without
+   HBEAT_CLOCK_MANUAL, wait with on_event set, feed with protocol "none".
+   */
+  HBEAT_ERR_WRONG_MODE = -14,
+  /* feed: the bytes are not the link's protocol (any more); the link is DOWN with HBEAT_CAUSE_DESYNC. */
+  HBEAT_ERR_DESYNC = -15,
+  /* Memory was refused. */
+  HBEAT_ERR_NO_MEMORY = -16,
+  /* A system call failed; hbeat_last_error says which and why. */
+  HBEAT_ERR_SYSTEM = -17,
+  /* A bug in hbeat, caught before it reached the caller. */
+  HBEAT_ERR_PANIC = -18,
+} hbeat_status_code;
+
+/*
+ ==== States, causes, events ====
+
+ What a link is believed to be.
+ */
+typedef enum hbeat_state {
+  /* Opened and not started: nothing is due, nothing is judged. */
+  HBEAT_STATE_PAUSED = 1,
+  /* Being dialled by hbeat; not in this version. */
+  HBEAT_STATE_CONNECTING = 2,
+  /* Alive as far as anyone can tell. */
+  HBEAT_STATE_UP = 3,
+  /* At least one try was missed, some are left. */
+  HBEAT_STATE_SUSPECT = 4,
+  /* Given up, or reported. */
+  HBEAT_STATE_DOWN = 5,
+} hbeat_state;
+
+/*
+ Why a link is DOWN. hbeat itself finds NO_ANSWER, SILENT, SEND_STUCK, DESYNC and PARTIAL_FRAME; the application can
+ report any of them with hbeat_link_report_down.
+ */
+typedef enum hbeat_cause {
+  /* It is not DOWN. */
+  HBEAT_CAUSE_NONE = 0,
+  /* As many tries as allowed went unanswered. */
+  HBEAT_CAUSE_NO_ANSWER = 1,
+  /* Nothing was heard for the hold time, and nothing can be asked. */
+  HBEAT_CAUSE_SILENT = 2,
+  /* The last beat was due and never taken, or the descriptor takes no more bytes: we could not ask. */
+  HBEAT_CAUSE_SEND_STUCK = 3,
+  /* The connection was refused. */
+  HBEAT_CAUSE_REFUSED = 4,
+  /* It was reset. */
+  HBEAT_CAUSE_RESET = 5,
+  /* The peer closed it (end of file, TERMINATE). */
+  HBEAT_CAUSE_CLOSED_BY_PEER = 6,
+  /* No route, or the host does not answer. */
+  HBEAT_CAUSE_UNREACHABLE = 7,
+  /* The stream is not the protocol's (any more). */
+  HBEAT_CAUSE_DESYNC = 8,
+  /* A message was begun and not finished in time. */
+  HBEAT_CAUSE_PARTIAL_FRAME = 9,
+  /* A message that the protocol forbids. */
+  HBEAT_CAUSE_PROTOCOL_ERROR = 10,
+  /* The login failed, or a beat did not prove who sent it. */
+  HBEAT_CAUSE_UNAUTHENTICATED = 11,
+  /* The peer beats too often. */
+  HBEAT_CAUSE_POLICED = 12,
+  /* The peer's process answers tests and its application does not work. */
+  HBEAT_CAUSE_PEER_APP_NOT_RESPONDING = 13,
+  /* The application says so, for a reason of its own. */
+  HBEAT_CAUSE_REPORTED = 14,
+} hbeat_cause;
+
+/* What happened. */
+typedef enum hbeat_event_type {
+  /* Something is to be taken with hbeat_link_take and written: a beat, or answers owed since a pause. */
+  HBEAT_EVENT_SEND = 1,
+  /* Back from SUSPECT, or from DOWN with up_after. Opening and starting make no event. */
+  HBEAT_EVENT_UP = 2,
+  /* A try was missed, some are left. */
+  HBEAT_EVENT_SUSPECT = 3,
+  /* The verdict, or the application's own report; once a link (with up_after: once a life). */
+  HBEAT_EVENT_DOWN = 4,
+  /* The last event of a link: free link_data here. With a release callback that is called in its place. */
+  HBEAT_EVENT_CLOSED = 5,
+  /* On request: an answer that matches a beat; sequence and rtt_us are its own. */
+  HBEAT_EVENT_ANSWER = 6,
+  /* On request: a beat of the peer. */
+  HBEAT_EVENT_BEAT_RECEIVED = 7,
+  /* A judgement waits because bytes lie unread on the observed descriptor: our own reader is late. */
+  HBEAT_EVENT_LOCAL_READER_LATE = 8,
+  /* A message has been unfinished for partial_ms; its bytes count no longer. */
+  HBEAT_EVENT_PARTIAL_FRAME = 9,
+  /*
+   Of the engine: this process did not run when it should have, detail ms long at least. A link whose T is less than
+   twice as long as that gets a grace of one T.
+   */
+  HBEAT_EVENT_PAUSE = 10,
+  /* A notice could not be handed out for a whole timeout: a callback hangs, or nobody pulls. */
+  HBEAT_EVENT_APP_NOT_RESPONDING = 11,
+  /* Of the engine: a bug in hbeat was caught; nothing is watched any more. */
+  HBEAT_EVENT_ENGINE_FAILED = 12,
+} hbeat_event_type;
+
+/*
+ ==== Types ====
+
+ An engine: keeps the time of many links. Made by hbeat_engine_new, ended by hbeat_engine_free.
+ */
+typedef struct hbeat_engine hbeat_engine;
+
+/*
+ What a call came to: 0 is done, below 0 is an error and nothing was done, above 0 is done with something to add.
+ The values are those of enum hbeat_status_code.
+ */
+typedef int32_t hbeat_status;
+
+/*
+ When to beat, how long to wait for an answer, how many tries, and what proves life. Start from a preset or from
+ text, then change fields. No time is longer than 2^29 ms (149 hours).
+
+ After interval_ms without a message a beat is due. If nothing proves life within timeout_ms, that try is missed:
+ the link is SUSPECT and the next try is due at once. The miss number tries is the verdict, DOWN, at the first beat
+ + tries * timeout_ms whatever happened in between. hbeat_policy_detection computes what that comes to.
+ */
+typedef struct hbeat_policy {
+  /* sizeof(hbeat_policy); set by the calls that fill the struct. */
+  uint32_t struct_size;
+  /* Idle time, or period, after which a beat is due; 0 = this side never beats by itself. */
+  uint32_t interval_ms;
+  /* How long an answer may take, from 1. */
+  uint32_t timeout_ms;
+  /* How many beats in a row may go unanswered, all sends counted: 0 to 255; 0 only where hold_time_ms judges alone. */
+  uint32_t tries;
+  /* HBEAT_STRATEGY_*. */
+  uint32_t strategy;
+  /* HBEAT_IDLE_ON_*. */
+  uint32_t idle_on;
+  /* HBEAT_PROOF_*. */
+  uint32_t proof;
+  /* 1: the peer's protocol answers beats; 0: beats are one-way, and hold_time_ms judges alone. */
+  uint32_t answer_expected;
+  /* 1: hbeat owes an answer to a beat that hbeat_link_feed finds; 0: the application answers it. */
+  uint32_t answer;
+  /* HBEAT_RESEND_*. */
+  uint32_t resend;
+  /* How long silence is tolerated before a probe starts, or before the verdict where nothing can be probed; 0 = off. */
+  uint32_t hold_time_ms;
+  /* How much earlier than due a beat may go out, in percent of the interval, so that many links spread: 0 to 25. */
+  uint32_t jitter_percent;
+  /* How long a message may stay unfinished before its bytes no longer count as a sign of life; 0 = timeout_ms. */
+  uint32_t partial_ms;
+  /* The longest that unread bytes on the observed descriptor hold a verdict up; 0 = 10 * timeout_ms. */
+  uint32_t late_reader_limit_ms;
+  /* Intervals in a row with a sign of life that bring a DOWN link back (datagrams): 0 to 255; 0 = DOWN is final. */
+  uint32_t up_after;
+} hbeat_policy;
+
+/*
+ By what rule a lost connection is tried again: exponential, full jitter, capped. hbeat computes; connecting, and
+ counting attempts, is the application's. Count from 1 again when a connection was up for stable_ms.
+ */
+typedef struct hbeat_backoff {
+  /* sizeof(hbeat_backoff); set by hbeat_backoff_default. */
+  uint32_t struct_size;
+  /* No delay is shorter: 1 to first_ms. */
+  uint32_t least_ms;
+  /* Longest delay before the first attempt: least_ms to cap_ms. */
+  uint32_t first_ms;
+  /* Longest delay before any attempt: first_ms to 2^29. */
+  uint32_t cap_ms;
+  /* Growth from attempt to attempt in percent: 100 (none) to 1000. */
+  uint32_t multiplier_percent;
+  /* How long a connection must have been up for the attempts to count from 1 again. */
+  uint32_t stable_ms;
+  /* Delay after a refusal that only a change of configuration can cure (wrong password): cap_ms to 2^29. */
+  uint32_t refused_ms;
+  /* Least time between two starts to one destination, see hbeat_backoff_reserve: 0 (no cap) to 2^29. */
+  uint32_t spacing_ms;
+} hbeat_backoff;
+
+/*
+ The id of a link: never 0. A number, not a pointer: safe to keep for ever. Once the link is closed, calls with it
+ say NO_LINK.
+ */
+typedef uint64_t hbeat_link;
+
+/*
+ Something that happened, with the evidence. Comes out of hbeat only. In a callback it is valid until the callback
+ returns.
+ */
+typedef struct hbeat_event {
+  /* How many bytes of it hbeat filled. */
+  uint32_t struct_size;
+  /* HBEAT_EVENT_*. */
+  uint32_t type;
+  /* Which link; 0 for an event of the engine. */
+  hbeat_link link;
+  /* What the application gave to hbeat_link_open. */
+  void *link_data;
+  /* When it happened, on the engine's clock. */
+  uint64_t at_ns;
+  /* HBEAT_STATE_* after it; 0 for an event of the engine. */
+  uint32_t state;
+  /* HBEAT_CAUSE_*; other than 0 when the link is DOWN. */
+  uint32_t cause;
+  /* SEND: the number of this try from 1, 0 outside a probe. Others: tries missed. */
+  uint32_t tries;
+  /* Tries that the policy allows. */
+  uint32_t tries_max;
+  /* Sequence number of the latest beat taken; ANSWER, BEAT_RECEIVED: theirs. */
+  uint32_t sequence;
+  /* How many changes this event stands for: more than 1 when the application was late. */
+  uint32_t count;
+  /* DOWN by report: what the report said. PAUSE: length in ms. */
+  uint32_t detail;
+  /* Latest round-trip time in microseconds, or HBEAT_UNKNOWN. */
+  uint32_t rtt_us;
+  /* How long ago, at at_ns, something was received last, in ms; or HBEAT_UNKNOWN. */
+  uint32_t last_received_ms;
+  /* Likewise sent. */
+  uint32_t last_sent_ms;
+  /* Bytes that wait unread on the observed descriptor; -1 = not known. */
+  int32_t unread_bytes;
+  /* Bytes that wait in its send queue; -1 = not known. */
+  int32_t send_queue_bytes;
+  /* Name of the link, "" for an event of the engine; UTF-8, ends with a NUL. */
+  char name[HBEAT_NAME_MAX];
+} hbeat_event;
+
+/* Told about an event. It must not throw, longjmp out or end its thread: see the head of this header. */
+typedef void (*hbeat_event_callback)(void *engine_data, const struct hbeat_event *event);
+
+/* Told, once a link, that nothing of hbeat will use its link_data again. May be free itself. */
+typedef void (*hbeat_release_callback)(void *link_data);
+
+/* Given a line for a log, without a line end; level is HBEAT_LOG_*. The line is valid until the callback returns. */
+typedef void (*hbeat_log_callback)(void *engine_data, uint32_t level, const char *line);
+
+/*
+ How an engine is set up. Begin with HBEAT_ENGINE_OPTIONS_INIT; a struct that is all zero but for struct_size runs,
+ too: one thread, events to pull. hbeat keeps no pointer of it but engine_data and the callbacks.
+ */
+typedef struct hbeat_engine_options {
+  /* sizeof(hbeat_engine_options). */
+  uint32_t struct_size;
+  /* HBEAT_RUN_*. */
+  uint32_t run;
+  /* HBEAT_CLOCK_*. */
+  uint32_t clock;
+  /* Shards, each a thread of its own with HBEAT_RUN_THREADS: 1 to 64; 0 = 1. */
+  uint32_t threads;
+  /* Resolution: 1 to 1000; 0 = 1. */
+  uint32_t tick_ms;
+  /* Which events are asked for, a mask of 1u << HBEAT_EVENT_*; 0 = HBEAT_EVENTS_DEFAULT. */
+  uint32_t events;
+  /* How many links may be open at once: at most 2^28 a shard; 0 = 1048576. */
+  uint32_t max_links;
+  /* How many opens may wait for a shard; 0 = 65536. */
+  uint32_t open_queue;
+  /* HBEAT_ON_PANIC_*. */
+  uint32_t on_panic;
+  /* Nice value of hbeat's threads, -20 to 19; 0 = that of the creator. */
+  int32_t nice;
+  /* CPUs that hbeat's threads may run on, a mask of the first 64; 0 = any. */
+  uint64_t cpus;
+  /* HBEAT_CLOCK_MANUAL: where the clock starts. Otherwise unused. */
+  uint64_t start_ns;
+  /* Prefix of the names of hbeat's threads, UTF-8, at most 10 bytes; NULL = "hbeat". */
+  const char *thread_name;
+  /* Handed to on_event, on_send and on_log; hbeat never looks at it. */
+  void *engine_data;
+  /* Told about everything but SEND, on a thread of its own. NULL: pull with hbeat_engine_wait. */
+  hbeat_event_callback on_event;
+  /* Told about SEND, on a thread of its own; must not block. NULL: SEND goes where the other events go. */
+  hbeat_event_callback on_send;
+  /* In place of HBEAT_EVENT_CLOSED: called once a link, as its last callback. */
+  hbeat_release_callback release;
+  /* One line a change of state, and warnings. */
+  hbeat_log_callback on_log;
+} hbeat_engine_options;
+
+/* How an engine is; for a watchdog. Set struct_size before the call. */
+typedef struct hbeat_health {
+  /* sizeof(hbeat_health); comes back as how many bytes hbeat filled. */
+  uint32_t struct_size;
+  /* HBEAT_PHASE_*. */
+  uint32_t phase;
+  /* Threads of hbeat's that exist. */
+  uint32_t threads;
+  /* Links that are open, or closed with their last event not yet handed out. */
+  uint32_t links;
+  /* How far the most backward shard is behind what it should have done; more than a few seconds: ask for help. */
+  uint32_t turn_age_ms;
+  /* How long on_event has been inside the application; 0 = it is not. */
+  uint32_t on_event_ms;
+  /* Likewise on_send. */
+  uint32_t on_send_ms;
+  /* Events that wait to be handed out. */
+  uint32_t waiting;
+  /* Times so far that callers gave and that could not be right: more than six days back. 0 is as it should be. */
+  uint32_t doubtful_times;
+} hbeat_health;
+
+/*
+ How a link is set up. Begin with HBEAT_LINK_OPTIONS_INIT; a struct that is all zero but for struct_size is right, too.
+ hbeat copies the texts.
+ */
+typedef struct hbeat_link_options {
+  /* sizeof(hbeat_link_options). */
+  uint32_t struct_size;
+  /*
+   Socket to observe (unread bytes, send queue): never read, written, duplicated or closed by hbeat. It must stay
+   open until hbeat_link_close. 0 or -1: none.
+   */
+  int32_t fd;
+  /* For events and logs: UTF-8, at most 63 bytes; NULL or "" = "link-" and the id in hexadecimal. */
+  const char *name;
+  /* How beats and answers look: "none" (the application's own), "cmpp", "heart" (hbeat's own); NULL = "none". */
+  const char *protocol;
+  /* Handed back with each event of the link; hbeat never looks at it. */
+  void *link_data;
+  /* 1: nothing is due or judged before hbeat_link_start (login); 0: the link is UP at once. */
+  uint32_t start_paused;
+  /* Which events are asked for, a mask of 1u << HBEAT_EVENT_*; 0 = as the engine. */
+  uint32_t events;
+} hbeat_link_options;
+
+/* All that is known of a link. Set struct_size before the call. */
+typedef struct hbeat_info {
+  /* sizeof(hbeat_info); comes back as how many bytes hbeat filled. */
+  uint32_t struct_size;
+  /* HBEAT_STATE_*. */
+  uint32_t state;
+  /* HBEAT_CAUSE_*. */
+  uint32_t cause;
+  /* What hbeat_link_report_down said. */
+  uint32_t detail;
+  /* Tries missed. */
+  uint32_t tries;
+  /* Tries that the policy allows. */
+  uint32_t tries_max;
+  /* Sequence number of the latest beat taken. */
+  uint32_t sequence;
+  /* 0 "none", 1 "cmpp", 2 "heart". */
+  uint32_t protocol;
+  /* The link. */
+  hbeat_link link;
+  /* What the application gave to hbeat_link_open. */
+  void *link_data;
+  /* How long ago something was received last; or HBEAT_UNKNOWN. */
+  uint32_t last_received_ms;
+  /* Likewise sent. */
+  uint32_t last_sent_ms;
+  /* For how long it has been in its state. */
+  uint32_t in_state_ms;
+  /* Latest round-trip time in microseconds, or HBEAT_UNKNOWN. */
+  uint32_t rtt_us;
+  /* The shortest. */
+  uint32_t rtt_min_us;
+  /* The longest. */
+  uint32_t rtt_max_us;
+  /* Bytes that wait unread on the observed descriptor; -1 = not known. */
+  int32_t unread_bytes;
+  /* Bytes that wait in its send queue; -1 = not known. */
+  int32_t send_queue_bytes;
+  /* Beats taken. */
+  uint64_t beats_sent;
+  /* Answers that matched a beat. */
+  uint64_t answers_received;
+  /* Beats of the peer. */
+  uint64_t beats_received;
+  /* Answers taken. */
+  uint64_t answers_sent;
+  /* Answers that came after their time; no sign of life. */
+  uint64_t answers_late;
+  /* Answers to no beat of ours; no sign of life. */
+  uint64_t answers_unmatched;
+  /* Answers owed and given up for newer ones, because nobody took them. */
+  uint64_t answers_dropped;
+  /* Tries missed, in all. */
+  uint64_t misses;
+  /* Complete messages that hbeat_link_feed found. */
+  uint64_t messages_received;
+  /* Bytes that went through hbeat_link_feed. */
+  uint64_t bytes_received;
+  /* Name of the link; UTF-8, ends with a NUL. */
+  char name[HBEAT_NAME_MAX];
+} hbeat_info;
+
+/*
+ ==== The library ====
+
+ The version of the library that is loaded, "0.1.0"; HBEAT_VERSION_MAJOR and its like are that of the header. Never
+ NULL; lives for ever.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+const char *hbeat_version(void);
+
+/*
+ The same as a number: major * 1000000 + minor * 1000 + patch.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+uint32_t hbeat_version_number(void);
+
+/*
+ CLOCK_MONOTONIC in nanoseconds: the clock of every now_ns. Read it once a turn of a loop and hand it to all the
+ calls of that turn.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+uint64_t hbeat_now_ns(void);
+
+/*
+ The name of a status as it stands in this header, "HBEAT_ERR_NO_LINK"; "unknown" for a number that is none. Never
+ NULL; lives for ever.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+const char *hbeat_status_name(hbeat_status status);
+
+/*
+ What a status means, in one sentence. hbeat_last_error is more exact about a call that has just failed. Never
+ NULL; lives for ever.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+const char *hbeat_status_text(hbeat_status status);
+
+/*
+ Why this thread's last failed call failed, in one sentence of at most 511 bytes that names the field, its value and
+ what is allowed; "no error" when none has failed. Calls that succeed leave it alone, the next one that fails writes
+ over it. Never NULL; the pointer is good as long as the thread.
+
+ Threads: any; each has its own.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+const char *hbeat_last_error(void);
+
+/*
+ ==== Policies ====
+
+ Fills *policy with a preset: "normal" (verdict 30 to 39 s after the peer's death), "fast" (6 to 8.5 s),
+ "passive" (never beats first; after 30 s of silence three tries of 5 s), "cmpp" (C = 180 s, T = 60 s, N = 3).
+ policy_size is sizeof(hbeat_policy).
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE; INVALID for an unknown name.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size, const char *name);
+
+/*
+ Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
+ changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
+ late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
+ periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer (yes, no).
+ The policy is checked as by hbeat_policy_check.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE; INVALID for a text or a policy that is refused: hbeat_last_error names the word.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_policy_parse(struct hbeat_policy *policy, size_t policy_size, const char *text);
+
+/*
+ Writes the policy as one line that hbeat_policy_parse reads back: at most capacity - 1 bytes and a NUL. *length is
+ the length of the whole line without the NUL; if it is not below capacity, the line was cut. buffer may be NULL if
+ capacity is 0, length may be NULL.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a policy that hbeat_policy_check refuses.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_policy_print(const struct hbeat_policy *policy, char *buffer, size_t capacity, size_t *length);
+
+/*
+ Whether the policy can be followed: every value in its range, no two that contradict each other, and a dead peer
+ is found in the end. hbeat_link_open and hbeat_link_set_policy check it, too.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID, and hbeat_last_error names field, value and range.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_policy_check(const struct hbeat_policy *policy);
+
+/*
+ How long after its death a peer is given up: at the earliest and at the latest, in milliseconds, if beats are
+ written when they are due.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a policy that hbeat_policy_check refuses.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_policy_detection(const struct hbeat_policy *policy, uint32_t *earliest_ms, uint32_t *latest_ms);
+
+/*
+ ==== Reconnect delays ====
+
+ Fills *backoff with 1 s doubling up to 60 s, at least 100 ms, stable after 60 s, 300 s after a refusal, starts to one
+ destination 100 ms apart. backoff_size is
+ sizeof(hbeat_backoff).
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_backoff_default(struct hbeat_backoff *backoff, size_t backoff_size);
+
+/*
+ The delay in milliseconds before an attempt, counted from 1: even between least_ms and first_ms *
+ multiplier^(attempt - 1), at most cap_ms, so that links that were lost together do not come back together. random is any 64 random bits, the same bits give the same delay; 0 = hbeat draws them.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for attempt 0 or a value out of its range.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_backoff_delay(const struct hbeat_backoff *backoff,
+                                 uint32_t attempt,
+                                 uint64_t random,
+                                 uint32_t *delay_ms);
+
+/*
+ The delay in milliseconds after a refusal that only a change of configuration can cure (wrong password, unknown
+ account): even between three quarters of refused_ms and the whole, however many came before. random as for
+ hbeat_backoff_delay.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a value out of its range.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_backoff_refused(const struct hbeat_backoff *backoff, uint64_t random, uint32_t *delay_ms);
+
+/*
+ Keeps the starts of many links to one destination spacing_ms apart: reserves the next free start and says how many
+ milliseconds from now_ms it is, 0 = at once. *free_from_ms is the destination's only state: 0 at first, shared by
+ its links, under a lock of the application's where several threads dial. now_ms is any clock that does not go back.
+ To be asked when a delay is over, not when it begins.
+
+ Threads: any, one at a time for one *free_from_ms.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a value out of its range.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_backoff_reserve(const struct hbeat_backoff *backoff,
+                                   uint64_t *free_from_ms,
+                                   uint64_t now_ms,
+                                   uint32_t *wait_ms);
+
+/*
+ ==== Engine ====
+
+ Makes an engine and starts its threads. *engine is written on success only.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED, INVALID, NO_MEMORY; SYSTEM if a thread or a descriptor cannot be had.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_new(const struct hbeat_engine_options *options, struct hbeat_engine **engine);
+
+/*
+ Closes all links, joins the engine's threads, and waits up to timeout_ms for what is still to be handed out. From
+ inside a callback it waits for nothing, returns HBEAT_INFO_STOPPING, and the engine stops when the callback has
+ returned. Stopping again is OK. When pulling, hbeat_engine_wait hands out the rest, then HBEAT_INFO_END.
+
+ Threads: any.
+ In a callback: yes, returns HBEAT_INFO_STOPPING.
+ Blocks: until all is handed out, at most timeout_ms; HBEAT_FOREVER = no limit.
+ Errors: NULL, FORKED; TIMEOUT: the threads that watch are gone, a callback still runs; stop again.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_stop(struct hbeat_engine *engine, uint32_t timeout_ms);
+
+/*
+ Frees an engine; NULL is OK. One that runs is stopped first, for at most 5 s. Events that were not pulled are
+ dropped, but release is called for every link. Afterwards the pointer must not be used; link ids stay harmless
+ numbers. On an error nothing is freed.
+
+ Threads: any one, when no other is inside a call on this engine or will make one.
+ In a callback: no.
+ Blocks: until the engine has stopped, at most 5 s.
+ Errors: BUSY: a callback still runs, stop has not come to its end; WOULD_DEADLOCK, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_free(struct hbeat_engine *engine);
+
+/*
+ Waits until everything that was due, or told to hbeat, before the call is handed out and no callback runs. After
+ hbeat_link_close and this, nothing of that link is running anywhere.
+
+ Threads: any.
+ In a callback: no.
+ Blocks: at most timeout_ms; HBEAT_FOREVER = no limit.
+ Errors: NULL, TIMEOUT, WOULD_DEADLOCK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_quiesce(struct hbeat_engine *engine, uint32_t timeout_ms);
+
+/*
+ How the engine is: cheap enough to be asked each second. health->struct_size must be set.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_health(const struct hbeat_engine *engine, struct hbeat_health *health);
+
+/*
+ The ids of the links that are open, page by page: after = 0 for the first page, then the last id got.
+ HBEAT_INFO_MORE: there are more. Links opened or closed meanwhile may or may not be among them.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, FORKED; INVALID for capacity 0.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_links(const struct hbeat_engine *engine,
+                                hbeat_link after,
+                                hbeat_link *links,
+                                uint32_t capacity,
+                                uint32_t *count);
+
+/*
+ What time the engine has: CLOCK_MONOTONIC, or the manual clock.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_now(const struct hbeat_engine *engine, uint64_t *now_ns);
+
+/*
+ ==== Pulling events ====
+
+ Takes events that wait, or waits for some: fills the first *count places of events, which lie event_size bytes
+ apart: sizeof(hbeat_event) of the caller, so that programs compiled with another version of this header work.
+ *count is 0 when the time was up. timeout_ms 0 = do not wait, HBEAT_FOREVER = no limit; with HBEAT_RUN_APPLICATION
+ it never waits, since nobody would turn the engine meanwhile. After stop: the rest, then HBEAT_INFO_END with
+ *count 0.
+
+ Threads: any, one at a time.
+ In a callback: yes; a wait holds up that callback's lane.
+ Blocks: at most timeout_ms.
+ Errors: NULL, SIZE, FORKED; INVALID for capacity 0; BUSY: another thread is in wait; WRONG_MODE with on_event set.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_wait(struct hbeat_engine *engine,
+                               struct hbeat_event *events,
+                               uint32_t event_size,
+                               uint32_t capacity,
+                               uint32_t timeout_ms,
+                               uint32_t *count);
+
+/*
+ A descriptor that is readable while events wait to be pulled, until HBEAT_INFO_END was handed out, and with
+ HBEAT_RUN_APPLICATION also when another thread said something that hbeat_engine_drive is to act upon; for epoll and
+ its like. Level-triggered: hbeat_engine_wait, or hbeat_engine_drive, quiets it; never read, write or close it. It
+ lives as long as the engine.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SYSTEM, FORKED; WRONG_MODE with on_event set and HBEAT_RUN_THREADS.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_fd(struct hbeat_engine *engine, int32_t *fd);
+
+/*
+ ==== Turning the engine oneself ====
+
+ HBEAT_RUN_APPLICATION: does all that is due now. now_ns moves a manual clock; with HBEAT_CLOCK_SYSTEM hbeat reads
+ the clock itself. Callbacks run inside; without them HBEAT_INFO_MORE says that events wait to be pulled. In a loop: wait until hbeat_engine_next_deadline, take
+ now, read what is ready and report it, then drive: what has arrived must be known before it is judged.
+
+ Threads: any, one at a time.
+ In a callback: no.
+ Blocks: no, apart from the callbacks.
+ Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; INVALID for a now_ns more than ten years ahead;
+ WRONG_MODE with HBEAT_RUN_THREADS.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_drive(struct hbeat_engine *engine,
+                                uint64_t now_ns);
+
+/*
+ When hbeat_engine_drive wants to be called next, on the clock of hbeat_now_ns; UINT64_MAX: nothing is due. Calls on
+ links may bring it forward: ask again after them.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, STOPPED, FAILED, FORKED; WRONG_MODE with HBEAT_RUN_THREADS.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_next_deadline(struct hbeat_engine *engine, uint64_t *deadline_ns);
+
+/*
+ HBEAT_CLOCK_MANUAL: moves the clock to now_ns, stopping at each deadline on the way, and returns when all is at
+ rest. HBEAT_INFO_MORE: the clock stands where events wait to be pulled; pull, then call again with the same now_ns.
+ A now_ns that is past changes nothing.
+
+ Threads: any, one at a time.
+ In a callback: no.
+ Blocks: until shards and callbacks are at rest.
+ Errors: NULL, STOPPED, FAILED, FORKED, BUSY, WOULD_DEADLOCK; INVALID for a now_ns more than ten years ahead;
+ TIMEOUT: a callback did not return for 10 s; WRONG_MODE without HBEAT_CLOCK_MANUAL.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_advance(struct hbeat_engine *engine, uint64_t now_ns);
+
+/*
+ ==== Words for events ====
+
+ The name of an HBEAT_STATE_*, as in log lines: "suspect"; "unknown" for a number that is none. Never NULL; lives
+ for ever.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+const char *hbeat_state_name(uint32_t state);
+
+/*
+ The name of an HBEAT_CAUSE_*, as in log lines: "no_answer". Otherwise like hbeat_state_name.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+const char *hbeat_cause_name(uint32_t cause);
+
+/*
+ The name of an HBEAT_EVENT_*, the first word of a log line: "DOWN". Otherwise like hbeat_state_name.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: none.
+ Since: 0.1.0
+ */
+const char *hbeat_event_name(uint32_t type);
+
+/*
+ Writes an event as the line an operator greps for, the same that on_log gets:
+ "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms". What is not known is
+ left out. At most capacity - 1 bytes and a NUL are written; *length is the length of the whole line without the NUL;
+ if it is not below capacity, the line was cut. buffer may be NULL if capacity is 0, length may be NULL. 320 bytes
+ hold every line.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for what hbeat did not fill.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_event_text(const struct hbeat_event *event, char *buffer, size_t capacity, size_t *length);
+
+/*
+ ==== Link ====
+
+ Opens a link, one for each connection, and writes its id to *link. Never waits. From here on its last event is
+ CLOSED (or release), whatever happens.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED, AGAIN, LIMIT, STOPPED, FAILED, FORKED, NO_MEMORY; INVALID for a policy, a name or a
+ protocol that is refused, or an fd that is no socket.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_open(struct hbeat_engine *engine,
+                             const struct hbeat_policy *policy,
+                             const struct hbeat_link_options *options,
+                             hbeat_link *link);
+
+/*
+ Starts a link that was opened or paused: its last sign of life is now, its tries are 0. Answers owed since then
+ give a SEND. On a link that runs it changes nothing. now_ns: see the head of this header.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_start(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
+
+/*
+ Stops judging and beating until hbeat_link_start, as before a TERMINATE. What arrives meanwhile is kept: beats of
+ the peer are answered after the start. On a link that is DOWN it changes nothing.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_pause(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
+
+/*
+ Closes a link. Never waits, may be called anywhere, in its own callbacks too. Exactly one of several closers gets
+ HBEAT_OK. After it returns no event of the link is handed out but CLOSED (or release); one that was handed out
+ before may still run. So free link_data in CLOSED or release, never after this call. Closing gives no DOWN.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, FORKED; NO_LINK: it was closed before.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_close(struct hbeat_engine *engine, hbeat_link link);
+
+/*
+ ==== What the application tells ====
+
+ A complete message arrived: a sign of life. For who does not use hbeat_link_feed; call it for every message but
+ answers to beats that match none. Costs a few nanoseconds, takes no lock, wakes nobody. now_ns: when; the caller's
+ own time is much cheaper than 0.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED. In a forked child it does nothing and says OK.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_received(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
+
+/*
+ Something was written to the peer. Only for idle_on = HBEAT_IDLE_ON_EITHER, for evidence, and to correct when the
+ beat taken last really left. Never a sign of life. As cheap as hbeat_link_received.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED. In a forked child it does nothing and says OK.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_sent(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
+
+/*
+ Shows hbeat the bytes that were read, in order, in portions of any size. A tap: the application still handles every
+ message itself, but leaves beats and their answers to hbeat. Replaces hbeat_link_received.
+ HBEAT_INFO_SEND: an answer is owed; take it with hbeat_link_take and write it.
+
+ Threads: any, one at a time for each link.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread feeds this link; DESYNC: the link is DOWN now;
+ WRONG_MODE with protocol "none".
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_feed(struct hbeat_engine *engine,
+                             hbeat_link link,
+                             const void *bytes,
+                             size_t length,
+                             uint64_t now_ns);
+
+/*
+ Takes all frames that are to be written now, answers first, built at this moment; where the application writes.
+ *sequence goes in as the application's next free number and comes out advanced if a beat used one; NULL: hbeat
+ counts by itself. The beat counts as sent at now_ns.
+
+ HBEAT_OK with *length 0: nothing is needed any more. HBEAT_INFO_MORE: more frames than fit; write these, take
+ again; nothing is lost. With protocol "none" a beat that is due gives HBEAT_INFO_SEND and no bytes: write your own
+ beat with the number that *sequence had before the call.
+
+ Threads: any, one at a time for each link.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread takes from this link.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_take(struct hbeat_engine *engine,
+                             hbeat_link link,
+                             uint32_t *sequence,
+                             uint64_t now_ns,
+                             void *buffer,
+                             size_t capacity,
+                             size_t *length);
+
+/*
+ What was taken last could not be written: its beat counts as never sent, the next SEND comes soon.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_unsent(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
+
+/*
+ An answer to a beat arrived; for who parses himself. hbeat matches it with the beats that are outstanding: one that
+ matches none is counted and proves nothing, so do not report it with hbeat_link_received.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_answer_received(struct hbeat_engine *engine,
+                                        hbeat_link link,
+                                        uint32_t sequence,
+                                        uint64_t now_ns);
+
+/*
+ A beat of the peer arrived; for who parses, and answers, himself.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_beat_received(struct hbeat_engine *engine, hbeat_link link, uint32_t sequence, uint64_t now_ns);
+
+/*
+ The application found out itself: end of file, a write error, TERMINATE, a failed login, requests that nobody
+ answers. The link goes DOWN with this cause and the DOWN event comes as for any verdict, once.
+ HBEAT_INFO_ALREADY_DOWN: somebody was first. cause is any HBEAT_CAUSE_* but NONE; detail (an errno, a protocol's
+ status) comes back in the event.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; INVALID for a cause that is none.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_report_down(struct hbeat_engine *engine, hbeat_link link, uint32_t cause, uint32_t detail);
+
+/*
+ Changes the policy of a link, at once. In a probe the misses so far count on.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED, NO_LINK, STOPPED, FAILED, FORKED; INVALID as for hbeat_policy_check.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link, const struct hbeat_policy *policy);
+
+/*
+ All that is known of a link; also after DOWN, until it is closed. info->struct_size must be set.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_info(const struct hbeat_engine *engine, hbeat_link link, struct hbeat_info *info);
+
+/*
+ ==== Initialisers ====
+
+ Of the structs that go in. All other fields are as documented for 0, NULL or -1.
+ */
+#define HBEAT_ENGINE_OPTIONS_INIT \
+  { sizeof(hbeat_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HBEAT_LINK_OPTIONS_INIT { sizeof(hbeat_link_options), -1, 0, 0, 0, 0, 0 }
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* HBEAT_H */
