@@ -183,10 +183,10 @@ impl Shard {
         now_ns.saturating_sub(self.planned_ns.load(Ordering::Relaxed))
     }
 
-    /// Something was said, and the shard would sleep all the same.
+    /// Whether it has been woken since this was asked last; who sleeps takes note of it in the same way.
     #[cfg(test)]
-    pub fn oversleeps(&self) -> bool {
-        !self.commands.is_empty() && self.woken.is_empty()
+    pub fn was_woken(&self) -> bool {
+        self.woken.try_recv().is_ok()
     }
 
     pub fn turns(&self) -> MutexGuard<'_, Turns> {
