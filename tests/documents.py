@@ -53,8 +53,9 @@ for name in READMES:
     check(f"{name}: names every event, cause, preset and protocol",
           [word for word in words if not re.search(rf"(?<!\w){word}(?!\w)", text)])
     calls = set(re.findall(r"\b(?:hbeat|HBEAT)_[a-zA-Z_]*[a-zA-Z]", text))
-    known = read("include/hbeat.h") + "HBEAT_REQUIRE_PEERS HBEAT_REFRESH"
-    check(f"{name}: names nothing that is not in the header", sorted(call for call in calls if call not in known))
+    headers = ["include/hbeat.h", *(f"bindings/c/{path.name}" for path in (ROOT / "bindings/c").glob("*.h*"))]
+    known = "".join(map(read, headers)) + "HBEAT_REQUIRE_PEERS HBEAT_REFRESH"
+    check(f"{name}: names nothing that is not in the headers", sorted(call for call in calls if call not in known))
 first, second = map(read, READMES)
 check("both READMEs have the same code", [] if without_comments(tour(READMES[0])) == without_comments(tour(READMES[1])) else ["they differ"])
 
@@ -65,8 +66,9 @@ def shape(text):
 
 
 check("both READMEs have the same headings and rows", [] if shape(first) == shape(second) else ["they differ"])
-for name in [*READMES, "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]:
-    targets = [target for target in re.findall(r"\]\(([^)#]+)[^)]*\)", read(name)) if "://" not in target]
+for name in [*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "bindings/c/README.md", "bindings/python/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]:
+    prose = re.sub(r"^```.*?^```$", "", read(name), flags=re.M | re.S)
+    targets = [target for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose) if "://" not in target]
     check(f"{name}: its links lead somewhere",
           [target for target in targets if not ((ROOT / name).parent / target).exists()])
 print(f"{sum(results)} passed, {len(results) - sum(results)} failed, 0 skipped")
