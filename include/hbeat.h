@@ -764,7 +764,7 @@ typedef struct hbeat_histogram {
   uint64_t p99_us;
   /* 99.9 percent. */
   uint64_t p999_us;
-  /* below[n]: how many are less than 2^n. */
+  /* Place n: how many are less than 2^n. */
   uint64_t below[HBEAT_BELOW_MAX];
 } hbeat_histogram;
 

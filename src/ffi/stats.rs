@@ -191,7 +191,7 @@ pub struct hbeat_histogram {
     pub p99_us: u64,
     /// 99.9 percent.
     pub p999_us: u64,
-    /// below[n]: how many are less than 2^n.
+    /// Place n: how many are less than 2^n.
     pub below: [u64; HBEAT_BELOW_MAX],
 }
 
