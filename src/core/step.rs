@@ -175,7 +175,7 @@ pub enum Input {
         /// The same moment in microseconds, wrapping.
         at_us: u32,
     },
-    /// The application's own heartbeat sent a beat, with `observe_only`.
+    /// The application's own heartbeat sent a beat, with `observe_only`. The engine gives a Tick before it.
     BeatSent {
         /// The sequence number it carries.
         sequence: u32,

@@ -337,7 +337,7 @@ impl Delivery {
     /// The application's loop is wanted, or no longer.
     pub fn nudge(&self, wanted: bool) {
         let mut state = self.lock();
-        state.nudged = wanted;
+        state.nudged = wanted && !state.over;
         self.show(&mut state);
     }
 

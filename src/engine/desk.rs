@@ -65,13 +65,12 @@ impl Desk {
     }
 
     pub fn set_policy(&self, policy: Arc<Policy>) {
-        let observe_only = policy.observe_only;
-        *lock(&self.policy) = policy;
-        if observe_only {
-            // From here on the application answers.
-            let owed = self.ring().drain(..).count();
-            self.count(Counted::AnswersDropped, owed as u64);
+        // Under the lock of what is owed: where the application answers from here on, nothing is owed any more.
+        let mut ring = self.ring();
+        if policy.observe_only {
+            self.count(Counted::AnswersDropped, ring.drain(..).count() as u64);
         }
+        *lock(&self.policy) = policy;
     }
 
     fn policy(&self) -> Arc<Policy> {
@@ -104,13 +103,12 @@ impl Desk {
         let policy = self.policy();
         let was_open = feed.reader.is_open();
         let mut portion = Portion::default();
-        let owes_answers = policy.answer && !policy.observe_only;
         let (messages, desync) = read(&mut feed.reader, bytes, |inbound| match inbound {
             // A proof only if it matches, which the shard knows.
             Inbound::Answer { sequence, .. } => answer(sequence),
             Inbound::Beat { sequence, owed, .. } => {
                 portion.credit = true;
-                owed.filter(|_| owes_answers).into_iter().for_each(|owed| self.owe(owed));
+                owed.into_iter().for_each(|owed| self.owe(owed));
                 beat(sequence);
             }
             Inbound::Message => portion.credit = true,
@@ -152,6 +150,9 @@ impl Desk {
     }
 
     pub fn count(&self, what: Counted, count: u64) {
+        if count == 0 {
+            return;
+        }
         self.traffic.add(what, count);
         self.total.add(what, count);
     }
@@ -183,9 +184,13 @@ impl Desk {
         self.watched.store(false, Ordering::SeqCst);
     }
 
-    /// Notes an answer that is owed.
-    pub fn owe(&self, owed: Owed) {
+    /// Notes an answer, if hbeat owes it.
+    fn owe(&self, owed: Owed) {
         let mut ring = self.ring();
+        let policy = self.policy();
+        if !policy.answer || policy.observe_only {
+            return;
+        }
         if ring.len() == OWED_MAX {
             ring.pop_front();
             self.count(Counted::AnswersDropped, 1);

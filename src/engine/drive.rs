@@ -113,14 +113,16 @@ impl Engine {
     /// [`Code::Forked`].
     pub fn drive(&self, now_ns: u64) -> Result<bool, Error> {
         let inner = &*self.inner;
-        inner.check_running()?;
+        inner.check_fork()?;
+        inner.check_going()?;
         if inner.options.run != Run::Application {
             return Err(not_driven());
         }
         inner.check_ahead(now_ns)?;
         let _alone = inner.enter_driver("drive")?;
-        inner.check_running()?;
+        inner.check_going()?;
         inner.clock.set_ns(now_ns);
+        // One that failed hands out what it owes, too: nobody else would.
         inner.drive_here();
         inner.check_failed()?;
         Ok(inner.is_pulled() && inner.delivery.waits())

@@ -119,7 +119,8 @@ impl Inner {
             return true;
         }
         words.clear(beat::QUEUED);
-        words.has(beat::WANTED) || (words.has(beat::OWED) && !words.has(beat::PAUSED))
+        let owed = words.has(beat::OWED) && !words.has(beat::PAUSED | beat::OBSERVED);
+        words.has(beat::WANTED) || owed
     }
 
     /// Whether it is CLOSED, an event of the engine, or its link is still open: it may have been closed since the event

@@ -481,11 +481,7 @@ impl Engine {
         let found = self.inner.find(link)?;
         policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
         let policy = self.inner.policies.share(policy);
-        if policy.observe_only {
-            found.words.set(beat::OBSERVED);
-        } else {
-            found.words.clear(beat::OBSERVED);
-        }
+        found.words.observe(policy.observe_only);
         if let Some(desk) = found.shard.desks.find(found.key.index) {
             desk.set_policy(Arc::clone(&policy));
         }
@@ -615,9 +611,9 @@ impl Found<'_> {
             self.words.set(beat::WANTED);
             return Err(closed);
         }
-        self.words.set(beat::LEAVING);
         self.words.sequence.store(number, Ordering::Relaxed);
         self.note(Said::Taken { sequence: number, at, at_us: micros(now_ns) });
+        self.words.set(beat::LEAVING);
         taken.length += length;
         taken.own_beat = desk.is_none();
         if let (Some(sequence), Some(next)) = (sequence, advanced) {

@@ -305,6 +305,10 @@ impl Inner {
     fn check_running(&self) -> Result<(), Error> {
         self.check_fork()?;
         self.check_failed()?;
+        self.check_going()
+    }
+
+    fn check_going(&self) -> Result<(), Error> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::new(Code::Stopped, "the engine was stopped"));
         }

@@ -12,12 +12,10 @@ use super::event::{Event, EventKind, LinkId};
 use super::rows::{Row, Rows};
 use super::stats::{Counted, Histogram, Rtt, Stats, Tally};
 use super::sync::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
-use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence, lock};
+use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
-use crate::core::{
-    Answered, Cause, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel,
-};
+use crate::core::{Answered, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
 use crate::net::{Observed, observe};
 use std::sync::atomic::Ordering;
 use turn::Turn;
@@ -189,13 +187,17 @@ impl Shard {
         self.woken.try_recv().is_ok()
     }
 
-    pub fn turns(&self) -> MutexGuard<'_, Turns> {
-        lock(&self.turns)
+    /// What a panic left here is good enough to close links with, and for nothing else.
+    fn turns(&self, engine: &Inner) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(|poisoned| {
+            engine.fail();
+            poisoned.into_inner()
+        })
     }
 
     /// One turn at the engine's present time.
     pub fn turn(&self, engine: &Inner) -> Next {
-        let mut turns = self.turns();
+        let mut turns = self.turns(engine);
         let next = Turn { engine, shard: self, turns: &mut turns }.turn();
         self.plan(engine, next);
         if next != Next::Again {
@@ -253,8 +255,8 @@ impl Shard {
     /// Looks at what the shard knows after everything said so far has been acted upon; once the engine failed, at what it
     /// knew then.
     pub fn attend<T>(&self, engine: &Inner, look: impl FnOnce(&Turns, Stamp) -> T) -> T {
-        let mut turns = self.turns();
-        if engine.has_failed() {
+        let mut turns = self.turns(engine);
+        if engine.has_failed() || turns.ended {
             return look(&turns, turns.clock.latest());
         }
         let mut turn = Turn { engine, shard: self, turns: &mut turns };

@@ -163,8 +163,12 @@ impl Stats {
 
     /// A link left a state, entered another, or came, or went.
     pub(super) fn moved(&mut self, from: Option<State>, to: Option<State>) {
-        from.into_iter().for_each(|from| self.links[from as usize] -= 1);
-        to.into_iter().for_each(|to| self.links[to as usize] += 1);
+        let mut add = |state: Option<State>, by| {
+            let links = state.map(|state| &mut self.links[state as usize]);
+            links.into_iter().for_each(|links| *links = links.wrapping_add_signed(by));
+        };
+        add(from, -1);
+        add(to, 1);
     }
 
     fn add(&mut self, shard: &Self, traffic: &Traffic) {

@@ -103,6 +103,15 @@ impl Words<'_> {
         self.beat.load(Ordering::Acquire) & bits != 0
     }
 
+    /// Whether hbeat only watches.
+    pub fn observe(&self, only: bool) {
+        if only {
+            self.set(beat::OBSERVED)
+        } else {
+            self.clear(beat::OBSERVED)
+        };
+    }
+
     /// Sets bits and says which of them were set before.
     pub fn set(&self, bits: u32) -> u32 {
         self.beat.fetch_or(bits, Ordering::SeqCst) & bits

@@ -247,6 +247,7 @@ impl Pair {
                     let sequence = self.next_sequence;
                     self.taken.push(sequence);
                     self.beats_sent.push(at);
+                    self.give(Input::Tick);
                     self.give(Input::BeatSent { sequence, at, at_us: self.us(at) });
                 }
             }

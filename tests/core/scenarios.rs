@@ -185,7 +185,10 @@ impl<'a> Run<'a> {
             "take" => self.take((!rest.is_empty()).then(number)),
             "really_sent" => self.give(Input::Sent { at }),
             "unsent" => self.give(Input::Unsent { at }),
-            "beat_sent" => self.give(Input::BeatSent { sequence: number(), at, at_us: self.us() }),
+            "beat_sent" => {
+                self.give(Input::Tick);
+                self.give(Input::BeatSent { sequence: number(), at, at_us: self.us() });
+            }
             "answer" => self.give(Input::Answer { sequence: number(), at, at_us: self.us() }),
             "beat" => self.give(Input::BeatReceived { at }),
             "report" => self.give(Input::Report(cause(rest))),

@@ -8,6 +8,9 @@ use crate::core::{Resend, Stamp};
 /// Beyond it a round-trip time has wrapped, or is negative.
 const LONGEST_RTT_US: u32 = u32::MAX / 2;
 
+/// How many beats of the application's own heartbeat may be answered: it may beat more often than hbeat would.
+const OBSERVED_MAX: usize = 16;
+
 /// An outstanding beat.
 #[derive(Clone, Copy, Debug)]
 pub struct Beat {
@@ -27,8 +30,9 @@ impl Step<'_> {
         }
         let again = self.take_outstanding(sequence).is_some();
         match self.policy.resend {
-            Resend::Same => self.side.iter_mut().for_each(|side| side.older.clear()),
-            Resend::New => self.keep_older(),
+            Resend::Same if !self.policy.observe_only => self.side.iter_mut().for_each(|side| side.older.clear()),
+            // How the application's own heartbeat counts is not for the policy to say.
+            _ => self.keep_older(),
         }
         self.link.clear(flag::RESENT);
         self.link.set(flag::OUTSTANDING | flag::NUMBERED | flag::KEPT | if again { flag::RESENT } else { 0 });
@@ -37,13 +41,14 @@ impl Step<'_> {
         self.link.taken_us = taken_us;
     }
 
-    /// Makes room for the beat that is taken now: at most N may be answered.
+    /// Makes room for the beat that is taken now: at most N may be answered, of those of others more.
     fn keep_older(&mut self) {
         if self.link.has(flag::OUTSTANDING) {
             let beat = self.latest();
             side(self.side).older.push(beat);
         }
-        let room = (self.policy.tries as usize).saturating_sub(1);
+        let most = if self.policy.observe_only { OBSERVED_MAX } else { self.policy.tries as usize };
+        let room = most.saturating_sub(1);
         if let Some(side) = self.side {
             let excess = side.older.len().saturating_sub(room);
             side.older.drain(..excess);

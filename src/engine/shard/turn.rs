@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::fault::{self, Point};
+use std::sync::Arc;
 
 /// One turn: the shard, what the turn works on, and the engine around it.
 pub(super) struct Turn<'a> {
@@ -81,6 +82,10 @@ impl Turn<'_> {
                 Command::Barrier(answer) => self.turns.barriers.push(answer),
                 Command::Stop => self.stop(),
             }
+        }
+        if self.turns.ended {
+            // A panic may have left some.
+            self.close_all();
         }
         self.engine.delivery.push(&mut self.turns.outbox);
         if self.turns.ended { Next::Ended } else { Next::At(None) }
@@ -187,11 +192,14 @@ impl Turn<'_> {
             }
             Said::BeatSent { sequence, at, at_us } => {
                 self.count(key.index, Counted::BeatsSent);
+                // Who beats again as soon as T is over beats after the miss.
+                self.visit(key.index, Some(Input::Tick));
                 Input::BeatSent { sequence, at, at_us }
             }
             Said::Sent { at } => Input::Sent { at },
             Said::Unsent { at, counted } => {
-                if counted {
+                let seen = row.policy.observe_only && row.tally[Counted::BeatsSent] > 0;
+                if counted || seen {
                     row.tally[Counted::BeatsSent] = row.tally[Counted::BeatsSent].wrapping_sub(1);
                     self.turns.stats[Counted::BeatsSent] -= 1;
                 }
@@ -205,7 +213,10 @@ impl Turn<'_> {
                 Input::Report(cause)
             }
             Said::Policy(policy) => {
-                let before = std::mem::replace(&mut row.policy, policy);
+                let before = std::mem::replace(&mut row.policy, Arc::clone(&policy));
+                // Of several callers at once the one heard last has its way, here and where the application's threads look.
+                row.desk.as_ref().into_iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
+                self.shard.table.words(key.index).into_iter().for_each(|words| words.observe(policy.observe_only));
                 Input::Policy(*before)
             }
         };
@@ -250,13 +261,17 @@ impl Turn<'_> {
     }
 
     fn stop(&mut self) {
+        self.turns.ended = true;
+        self.close_all();
+    }
+
+    fn close_all(&mut self) {
         for key in self.turns.rows.keys() {
             if let Some(words) = self.shard.table.words(key.index) {
                 words.close(key.generation);
             }
             self.close(key);
         }
-        self.turns.ended = true;
     }
 
     /// Steps a link: what its words say, then `input`.
@@ -296,7 +311,7 @@ impl Turn<'_> {
             tick_ms: self.engine.options.tick_ms,
             pause: self.turns.pause,
         };
-        let before = row.link.evidence().state;
+        let before = row.link.evidence();
         let mut output = row.link.step(&mut row.side, &context, now, input);
         let partial_frame = output.partial_frame;
         let mut observed = None;
@@ -307,9 +322,12 @@ impl Turn<'_> {
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
             output.partial_frame |= partial_frame;
         }
-        let after = row.link.evidence().state;
-        if after != before {
-            self.turns.stats.moved(Some(before), Some(after));
+        let after = row.link.evidence();
+        if after.state != before.state {
+            self.turns.stats.moved(Some(before.state), Some(after.state));
+        }
+        if after.misses > before.misses {
+            self.count(index, Counted::Misses);
         }
         self.follow(words, index, &output, observed, input);
         if let Some(notice) = output.notice {
@@ -366,7 +384,6 @@ impl Turn<'_> {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         row.state_since = now;
         let was_down = std::mem::replace(&mut row.down, matches!(change, Change::Down(_)));
-        let missed = |cause| matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::PartialFrame);
         let kind = match change {
             Change::Up => {
                 // A report that waits to be heard keeps its bit.
@@ -377,24 +394,17 @@ impl Turn<'_> {
             Change::Suspect { .. } => {
                 words.set(beat::SUSPECT);
                 self.turns.stats.count(Counted::Suspects);
-                self.count(index, Counted::Misses);
                 EventKind::Suspect
             }
-            Change::WouldBeDown(cause) => {
+            Change::WouldBeDown(_) => {
                 words.set(beat::SUSPECT);
                 self.count(index, Counted::WouldBeDowns);
-                if missed(cause) {
-                    self.count(index, Counted::Misses);
-                }
                 EventKind::WouldBeDown
             }
             Change::Down(cause) => {
                 words.set(beat::DOWN);
                 words.clear(beat::SUSPECT | beat::WANTED | beat::AGAIN);
                 self.turns.stats.count_down(cause);
-                if missed(cause) {
-                    self.count(index, Counted::Misses);
-                }
                 EventKind::Down
             }
         };

@@ -41,11 +41,12 @@ impl Model {
         }
         let before = self.outstanding.iter().position(|one| one.sequence == sequence);
         let sends = before.map_or(0, |index| self.outstanding.remove(index).sends) + 1;
-        if s.policy.resend == Resend::Same {
+        if s.policy.resend == Resend::Same && !s.observes() {
             self.outstanding.clear();
         }
         self.outstanding.push(Outstanding { sequence, sent: at, sent_us: at_us, sends });
-        while self.outstanding.len() > s.policy.tries.max(1) as usize {
+        let most = if s.observes() { 16 } else { s.policy.tries.max(1) as usize };
+        while self.outstanding.len() > most {
             self.outstanding.remove(0);
         }
         if let Some(probe) = self.probe.as_mut() {
