@@ -263,7 +263,10 @@ typedef enum hbeat_status_code {
    HBEAT_CLOCK_MANUAL, wait with on_event set, feed with protocol "none".
    */
   HBEAT_ERR_WRONG_MODE = -14,
-  /* feed: the bytes are not the link's protocol (any more); the link is DOWN with HBEAT_CAUSE_DESYNC. */
+  /*
+   feed: the bytes are not the link's protocol (any more); the link is DOWN with HBEAT_CAUSE_DESYNC. feed_sent: those
+   sent are not.
+   */
   HBEAT_ERR_DESYNC = -15,
   /* Memory was refused. */
   HBEAT_ERR_NO_MEMORY = -16,
@@ -418,8 +421,8 @@ typedef struct hbeat_policy {
   uint32_t up_after;
   /*
    1: the application has a heartbeat of its own, and hbeat only watches it. Nothing is sent or answered; the
-   application's beats, seen by hbeat_link_feed_sent or told by hbeat_link_beat_sent, are the tries; what would be
-   DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
+   application's beats, seen by hbeat_link_feed_sent or told by hbeat_link_beat_sent, are the tries, but for those
+   within the timeout of another; what would be DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
    */
   uint32_t observe_only;
 } hbeat_policy;
@@ -644,7 +647,7 @@ typedef struct hbeat_info {
   uint64_t answers_late;
   /* Answers to no beat of ours; no sign of life. */
   uint64_t answers_unmatched;
-  /* Answers owed and given up for newer ones, because nobody took them. */
+  /* Answers owed and given up: for newer ones, because nobody took them, or because observe_only was turned on. */
   uint64_t answers_dropped;
   /* Tries missed, in all. */
   uint64_t misses;
@@ -667,8 +670,8 @@ typedef struct hbeat_info {
 } hbeat_info;
 
 /*
- What an engine counted since it was made, closed links included; each number is the sum of what hbeat_link_info said
- of the links. Set struct_size before the call.
+ What an engine counted since it was made, closed links included; a number that hbeat_info has, too, is the sum of
+ what it said of the links. Set struct_size before the call.
  */
 typedef struct hbeat_stats {
   /* sizeof(hbeat_stats); comes back as how many bytes hbeat filled. */
@@ -701,7 +704,7 @@ typedef struct hbeat_stats {
   uint64_t beats_received;
   /* Answers taken; with observe_only those that hbeat_link_feed_sent found. */
   uint64_t answers_sent;
-  /* Answers owed and given up for newer ones. */
+  /* Answers owed and given up: for newer ones, or because observe_only was turned on. */
   uint64_t answers_dropped;
   /* Tries missed. */
   uint64_t misses;
@@ -714,8 +717,8 @@ typedef struct hbeat_stats {
   /* Bytes that went through hbeat_link_feed_sent. */
   uint64_t bytes_sent;
   /*
-   Changes to SUSPECT: one for each miss that was not the last. Changes count as they happen, also those that a late
-   application is told of in one event.
+   Misses that were not the last, each a SUSPECT. Changes count as they happen, also those that a late application is
+   told of in one event.
    */
   uint64_t suspects;
   /* Changes back to UP. */
@@ -739,8 +742,8 @@ typedef struct hbeat_stats {
 } hbeat_stats;
 
 /*
- How times were spread since the engine was made, in microseconds; beyond an hour and twelve minutes they count as
- that. count, sum_us and below are exact, the others to one percent, and 0 where nothing was counted. Set struct_size
+ How times were spread since the engine was made, in microseconds. count, sum_us and below are exact, the others to one
+ percent and not above an hour and twelve minutes, and 0 where nothing was counted. Set struct_size
  before the call.
  */
 typedef struct hbeat_histogram {
@@ -861,8 +864,8 @@ hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size
  Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
  changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
  late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
- periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer, observe_only (yes, no).
- The policy is checked as by hbeat_policy_check.
+ periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer,
+ observe_only (yes, no). The policy is checked as by hbeat_policy_check.
 
  Threads: any.
  In a callback: yes.
@@ -871,9 +874,7 @@ hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size
  where the caller's struct is older than a word of the text.
  Since: 0.1.0
  */
-hbeat_status hbeat_policy_parse(struct hbeat_policy *policy,
-                                size_t policy_size,
-                                const char *text);
+hbeat_status hbeat_policy_parse(struct hbeat_policy *policy, size_t policy_size, const char *text);
 
 /*
  Writes the policy as one line that hbeat_policy_parse reads back: at most capacity - 1 bytes and a NUL. *length is
@@ -1281,8 +1282,8 @@ hbeat_status hbeat_link_sent(struct hbeat_engine *engine, hbeat_link link, uint6
  Threads: any, one at a time for each link.
  In a callback: yes.
  Blocks: no.
- Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread feeds this link; DESYNC: the link is DOWN now;
- WRONG_MODE with protocol "none".
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread feeds this link; DESYNC: the link is DOWN now
+ (with observe_only: would be); WRONG_MODE with protocol "none".
  Since: 0.1.0
  */
 hbeat_status hbeat_link_feed(struct hbeat_engine *engine,
@@ -1292,9 +1293,10 @@ hbeat_status hbeat_link_feed(struct hbeat_engine *engine,
                              uint64_t now_ns);
 
 /*
- Shows hbeat the bytes that the application writes, in order, in portions of any size; replaces hbeat_link_sent. With
- observe_only the beats in them are the link's tries. Otherwise they only count: messages, bytes, and that something
- was sent. Begin at the first byte of the connection, or of any message.
+ Shows hbeat the bytes that the application writes, in order, in portions of any size, before it writes them: an answer
+ must not be known before its beat. Replaces hbeat_link_sent. With observe_only the beats in them are the link's tries,
+ and hbeat_link_unsent takes the latest one back. Otherwise they only count: messages, bytes, and that something was
+ sent. Begin at the first byte of the connection, or of any message.
 
  Threads: any, one at a time for each link.
  In a callback: yes.
@@ -1310,7 +1312,8 @@ hbeat_status hbeat_link_feed_sent(struct hbeat_engine *engine,
                                   uint64_t now_ns);
 
 /*
- With observe_only: the application's own heartbeat sent a beat with this number; for who parses himself.
+ With observe_only: the application's own heartbeat is about to send a beat with this number; for who parses himself.
+ To be told before it is written, as to hbeat_link_feed_sent.
 
  Threads: any.
  In a callback: yes.
@@ -1344,7 +1347,8 @@ hbeat_status hbeat_link_take(struct hbeat_engine *engine,
                              size_t *length);
 
 /*
- What was taken last could not be written: its beat counts as never sent, the next SEND comes soon.
+ What was taken last could not be written: its beat counts as never sent, the next SEND comes soon. With observe_only
+ the beat shown last.
 
  Threads: any.
  In a callback: yes.
@@ -1395,7 +1399,8 @@ hbeat_status hbeat_link_beat_received(struct hbeat_engine *engine, hbeat_link li
 hbeat_status hbeat_link_report_down(struct hbeat_engine *engine, hbeat_link link, uint32_t cause, uint32_t detail);
 
 /*
- Changes the policy of a link, at once. In a probe the misses so far count on.
+ Changes the policy of a link, at once. In a probe the misses so far count on, unless observe_only changes: then
+ whoever beats from here on begins with all tries.
 
  Threads: any.
  In a callback: yes.

@@ -602,7 +602,7 @@ class link_ref {
         return settle(s, hbeat_link_feed(raw(), id_, bytes, length, detail::ns_of(at)));
     }
 
-    /* Shows what the application writes, for a policy with observe_only. */
+    /* Shows what the application is about to write, for a policy with observe_only. */
     code feed_sent(const void *bytes, std::size_t length, time_point at = time_point()) const {
         status s;
         feed_sent(bytes, length, at, s);
@@ -674,7 +674,7 @@ class link_ref {
         return settle(s, hbeat_link_beat_received(raw(), id_, sequence, detail::ns_of(at)));
     }
 
-    /* The application's own heartbeat sent a beat, for a policy with observe_only. */
+    /* The application's own heartbeat is about to send a beat, for a policy with observe_only. */
     code beat_sent(std::uint32_t sequence, time_point at = time_point()) const {
         status s;
         beat_sent(sequence, at, s);

@@ -114,10 +114,11 @@ impl Engine {
     pub fn drive(&self, now_ns: u64) -> Result<bool, Error> {
         let inner = &*self.inner;
         inner.check_fork()?;
-        inner.check_going()?;
         if inner.options.run != Run::Application {
+            inner.check_failed()?;
             return Err(not_driven());
         }
+        inner.check_going()?;
         inner.check_ahead(now_ns)?;
         let _alone = inner.enter_driver("drive")?;
         inner.check_going()?;

@@ -28,7 +28,7 @@ pub enum Counted {
 
     /// Answers taken to be written; with `observe_only` the application's own.
     AnswersSent,
-    /// Owed answers dropped for newer ones.
+    /// Owed answers dropped: for newer ones, or because `observe_only` was turned on.
     AnswersDropped,
     /// Complete messages fed.
     MessagesReceived,
@@ -45,7 +45,7 @@ pub enum Counted {
     Closed,
     /// Beats noticed as due, those noticed again included.
     BeatsDue,
-    /// Changes to SUSPECT: one for each miss that was not the last.
+    /// Misses that were not the last, each a SUSPECT.
     Suspects,
     /// Changes back to UP.
     Ups,

@@ -100,7 +100,7 @@ pub struct hbeat_info {
     pub answers_late: u64,
     /// Answers to no beat of ours; no sign of life.
     pub answers_unmatched: u64,
-    /// Answers owed and given up for newer ones, because nobody took them.
+    /// Answers owed and given up: for newer ones, because nobody took them, or because observe_only was turned on.
     pub answers_dropped: u64,
     /// Tries missed, in all.
     pub misses: u64,
@@ -350,8 +350,8 @@ pub unsafe extern "C" fn hbeat_link_sent(engine: *mut hbeat_engine, link: hbeat_
 /// Threads: any, one at a time for each link.
 /// In a callback: yes.
 /// Blocks: no.
-/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread feeds this link; DESYNC: the link is DOWN now;
-/// WRONG_MODE with protocol "none".
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; BUSY: another thread feeds this link; DESYNC: the link is DOWN now
+/// (with observe_only: would be); WRONG_MODE with protocol "none".
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hbeat_link_feed(
@@ -371,9 +371,10 @@ pub unsafe extern "C" fn hbeat_link_feed(
     }
 }
 
-/// Shows hbeat the bytes that the application writes, in order, in portions of any size; replaces hbeat_link_sent. With
-/// observe_only the beats in them are the link's tries. Otherwise they only count: messages, bytes, and that something
-/// was sent. Begin at the first byte of the connection, or of any message.
+/// Shows hbeat the bytes that the application writes, in order, in portions of any size, before it writes them: an answer
+/// must not be known before its beat. Replaces hbeat_link_sent. With observe_only the beats in them are the link's tries,
+/// and hbeat_link_unsent takes the latest one back. Otherwise they only count: messages, bytes, and that something was
+/// sent. Begin at the first byte of the connection, or of any message.
 ///
 /// Threads: any, one at a time for each link.
 /// In a callback: yes.
@@ -398,7 +399,8 @@ pub unsafe extern "C" fn hbeat_link_feed_sent(
     }
 }
 
-/// With observe_only: the application's own heartbeat sent a beat with this number; for who parses himself.
+/// With observe_only: the application's own heartbeat is about to send a beat with this number; for who parses himself.
+/// To be told before it is written, as to hbeat_link_feed_sent.
 ///
 /// Threads: any.
 /// In a callback: yes.
@@ -456,7 +458,8 @@ pub unsafe extern "C" fn hbeat_link_take(
     }
 }
 
-/// What was taken last could not be written: its beat counts as never sent, the next SEND comes soon.
+/// What was taken last could not be written: its beat counts as never sent, the next SEND comes soon. With observe_only
+/// the beat shown last.
 ///
 /// Threads: any.
 /// In a callback: yes.
@@ -534,7 +537,8 @@ pub unsafe extern "C" fn hbeat_link_report_down(
     unsafe { with_engine(engine, report) }
 }
 
-/// Changes the policy of a link, at once. In a probe the misses so far count on.
+/// Changes the policy of a link, at once. In a probe the misses so far count on, unless observe_only changes: then
+/// whoever beats from here on begins with all tries.
 ///
 /// Threads: any.
 /// In a callback: yes.

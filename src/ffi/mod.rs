@@ -74,7 +74,7 @@ fn done<E: Into<Failure>>(result: Result<(), E>) -> Outcome {
     result.map(|()| hbeat_status_code::HBEAT_OK).map_err(Into::into)
 }
 
-/// The same for the exports that give text instead of a status.
+/// As [`guard`] for the exports that give text instead of a status.
 fn guard_text(body: impl FnOnce() -> &'static CStr) -> *const c_char {
     guard_value(c"", body).as_ptr()
 }

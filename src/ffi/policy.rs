@@ -67,8 +67,8 @@ pub struct hbeat_policy {
     /// Intervals in a row with a sign of life that bring a DOWN link back (datagrams): 0 to 255; 0 = DOWN is final.
     pub up_after: u32,
     /// 1: the application has a heartbeat of its own, and hbeat only watches it. Nothing is sent or answered; the
-    /// application's beats, seen by hbeat_link_feed_sent or told by hbeat_link_beat_sent, are the tries; what would be
-    /// DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
+    /// application's beats, seen by hbeat_link_feed_sent or told by hbeat_link_beat_sent, are the tries, but for those
+    /// within the timeout of another; what would be DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
     pub observe_only: u32,
 }
 
@@ -200,8 +200,8 @@ pub unsafe extern "C" fn hbeat_policy_preset(
 /// Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
 /// changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
 /// late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
-/// periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer, observe_only (yes, no).
-/// The policy is checked as by hbeat_policy_check.
+/// periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer,
+/// observe_only (yes, no). The policy is checked as by hbeat_policy_check.
 ///
 /// Threads: any.
 /// In a callback: yes.

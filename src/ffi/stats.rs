@@ -19,8 +19,8 @@ pub const HBEAT_BELOW_MAX: usize = 32;
 
 const _: () = assert!(Cause::ALL.len() < HBEAT_CAUSES_MAX);
 
-/// What an engine counted since it was made, closed links included; each number is the sum of what hbeat_link_info said
-/// of the links. Set struct_size before the call.
+/// What an engine counted since it was made, closed links included; a number that hbeat_info has, too, is the sum of
+/// what it said of the links. Set struct_size before the call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct hbeat_stats {
@@ -54,7 +54,7 @@ pub struct hbeat_stats {
     pub beats_received: u64,
     /// Answers taken; with observe_only those that hbeat_link_feed_sent found.
     pub answers_sent: u64,
-    /// Answers owed and given up for newer ones.
+    /// Answers owed and given up: for newer ones, or because observe_only was turned on.
     pub answers_dropped: u64,
     /// Tries missed.
     pub misses: u64,
@@ -66,8 +66,8 @@ pub struct hbeat_stats {
     pub messages_sent: u64,
     /// Bytes that went through hbeat_link_feed_sent.
     pub bytes_sent: u64,
-    /// Changes to SUSPECT: one for each miss that was not the last. Changes count as they happen, also those that a late
-    /// application is told of in one event.
+    /// Misses that were not the last, each a SUSPECT. Changes count as they happen, also those that a late application is
+    /// told of in one event.
     pub suspects: u64,
     /// Changes back to UP.
     pub ups: u64,
@@ -165,8 +165,8 @@ impl From<&Stats> for hbeat_stats {
     }
 }
 
-/// How times were spread since the engine was made, in microseconds; beyond an hour and twelve minutes they count as
-/// that. count, sum_us and below are exact, the others to one percent, and 0 where nothing was counted. Set struct_size
+/// How times were spread since the engine was made, in microseconds. count, sum_us and below are exact, the others to one
+/// percent and not above an hour and twelve minutes, and 0 where nothing was counted. Set struct_size
 /// before the call.
 #[repr(C)]
 #[derive(Clone, Copy)]

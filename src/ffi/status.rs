@@ -57,7 +57,8 @@ pub enum hbeat_status_code {
     /// The engine or the link was not set up for this call: drive with HBEAT_RUN_THREADS, advance without
     /// HBEAT_CLOCK_MANUAL, wait with on_event set, feed with protocol "none".
     HBEAT_ERR_WRONG_MODE = -14,
-    /// feed: the bytes are not the link's protocol (any more); the link is DOWN with HBEAT_CAUSE_DESYNC.
+    /// feed: the bytes are not the link's protocol (any more); the link is DOWN with HBEAT_CAUSE_DESYNC. feed_sent: those
+    /// sent are not.
     HBEAT_ERR_DESYNC = -15,
     /// Memory was refused.
     HBEAT_ERR_NO_MEMORY = -16,

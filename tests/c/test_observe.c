@@ -89,6 +89,28 @@ TEST(own_verdict_of_the_application_after_ours, "K120") {
     CHECK_STATUS(hbeat_link_report_down(world.engine, link, HBEAT_CAUSE_NO_ANSWER, 0), HBEAT_OK);
     world_settle(&world);
     CHECK_EQ(world_count(&world, HBEAT_EVENT_DOWN, link), 1);
+    CHECK_EQ(info_of(&world, link).misses, 1); /* the report is no miss */
+    world_end(&world);
+}
+
+TEST(who_beats_again_when_the_time_is_over_beats_after_the_miss, "K118") {
+    struct world world;
+    world_begin(&world, DRIVEN_PULLED);
+    hbeat_policy policy = observing(10000, 2000, 3);
+    hbeat_link link = open_named(&world, &policy, "a", "cmpp");
+    world_go(&world, 10000);
+    for (int beat = 0; beat < 3; beat++) {
+        /* the application's own timer comes first in a loop, hbeat's turn after it */
+        if (beat > 0) REQUIRE(hbeat_engine_drive(world.engine, ns_of(10000 + 2000 * beat) - 1) >= 0);
+        world.now_ns = ns_of(10000 + 2000 * beat);
+        unsigned char frame[13];
+        size_t length = cmpp_frame(frame, CMPP_TEST, 7);
+        CHECK_STATUS(hbeat_link_feed_sent(world.engine, link, frame, length, world.now_ns), HBEAT_OK);
+        world_settle(&world);
+    }
+    world_go(&world, 60000);
+    const long would[] = {16000, -1};
+    CHECK(world_times(&world, HBEAT_EVENT_WOULD_BE_DOWN, link, would));
     world_end(&world);
 }
 
@@ -206,9 +228,9 @@ static hbeat_link a_life(struct world *world, const char *name) {
     return link;
 }
 
-TEST(numbers_are_those_of_a_log_and_add_up, "K123 K124") {
+TEST(numbers_are_those_of_a_log_and_add_up, "K123 K124 K40") {
     struct world world;
-    world_begin(&world, PULLED);
+    world_begin(&world, APP_PULLED);
     hbeat_link first = a_life(&world, "first"), second = a_life(&world, "second");
     hbeat_policy policy = policy_of(10000, 2000, 2);
     hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
@@ -233,6 +255,12 @@ TEST(numbers_are_those_of_a_log_and_add_up, "K123 K124") {
     CHECK_STATUS(hbeat_engine_stop(world.engine, LONG_MS), HBEAT_OK);
     hbeat_stats stats = stats_of(&world); /* also of an engine that was stopped */
     CHECK(stats.closed == 4 && stats.links_up == 0 && stats.links_paused == 0);
+    world_pull(&world, 0);
+    int32_t fd = -1;
+    REQUIRE_OK(hbeat_engine_fd(world.engine, &fd));
+    stats_of(&world);
+    struct pollfd polled = {fd, POLLIN, 0};
+    CHECK_EQ(poll(&polled, 1, 0), 0); /* who only asks wakes nobody */
     world_end(&world);
 }
 

@@ -428,6 +428,23 @@ TEST(a_panic_in_a_call_from_a_callback, "K140 K142") {
     CHECK_EQ(world_count(&world, HBEAT_EVENT_CLOSED, link), 1);
 }
 
+TEST(who_turns_a_failed_engine_gets_what_it_owes, "K140 K142") {
+    for (int way = DRIVEN; way <= DRIVEN_ONE_LANE; way++) {
+        struct world world;
+        world_begin(&world, way);
+        policy = policy_of(10000, 2000, 3);
+        hbeat_link link = open_named(&world, &policy, "a", "cmpp");
+        hbeat_test_panic(POINT_CALL);
+        CHECK_STATUS(feed(&world, link, CMPP_TEST, 1), HBEAT_ERR_PANIC);
+        CHECK_STATUS(hbeat_engine_drive(world.engine, START_NS), HBEAT_ERR_FAILED);
+        CHECK_EQ(world_count(&world, HBEAT_EVENT_ENGINE_FAILED, 0), 1);
+        CHECK_STATUS(hbeat_link_close(world.engine, link), HBEAT_OK);
+        CHECK_STATUS(hbeat_engine_drive(world.engine, START_NS), HBEAT_ERR_FAILED);
+        CHECK_EQ(world_count(&world, HBEAT_EVENT_CLOSED, link), 1);
+        world_end(&world);
+    }
+}
+
 TEST(on_panic_abort_ends_the_process, "K143") {
     for (int point = POINT_CALL; point <= POINT_TAKE; point++) {
         int status = 0;

@@ -148,14 +148,14 @@ class Link:
         return self._done(lib.hbeat_link_feed(self._engine._handle, self._id, data, len(data), now_ns)) == Status.INFO_SEND
 
     def feed_sent(self, data: Bytes, now_ns: int = 0) -> None:
-        """Shows hbeat what the application writes, in place of sent. With a policy that says observe_only the beats in it are
+        """Shows hbeat what the application is about to write, in place of sent. With a policy that says observe_only the beats in it are
         the link's tries. DesyncError: it is not the protocol's, and no beat in it is seen any more."""
         data = _bytes(data)
         now_ns = _arguments.u64("now_ns", now_ns)
         self._done(lib.hbeat_link_feed_sent(self._engine._handle, self._id, data, len(data), now_ns))
 
     def beat_sent(self, sequence: int, now_ns: int = 0) -> None:
-        """observe_only: the application's own heartbeat sent a beat of this number; for who parses himself."""
+        """observe_only: the application's own heartbeat is about to send a beat of this number; for who parses himself."""
         sequence, now_ns = _arguments.u32("sequence", sequence), _arguments.u64("now_ns", now_ns)
         self._done(lib.hbeat_link_beat_sent(self._engine._handle, self._id, sequence, now_ns))
 
