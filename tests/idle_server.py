@@ -146,6 +146,15 @@ def who_closes_is_told_of(server):
     server.wait_for(f"DOWN {client.name} cause=closed_by_peer ")
 
 
+def who_resets_is_told_of(server):
+    client = Client(server.port)
+    client.send(frame(HEART, 1))
+    assert client.read_frame() == (ANSWER, 1, 0)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    server.wait_for(f"DOWN {client.name} cause=(reset|closed_by_peer) ")
+
+
 def who_beats_is_answered(server):
     client = Client(server.port)
     for sequence in (7, 0, 4294967295):
@@ -207,7 +216,7 @@ def sigterm_ends_it(server):
     client.close()
 
 
-STORIES = [who_answers_stays, who_is_mute_is_given_up, who_closes_is_told_of, who_beats_is_answered,
+STORIES = [who_answers_stays, who_is_mute_is_given_up, who_closes_is_told_of, who_resets_is_told_of, who_beats_is_answered,
            who_speaks_something_else_is_sent_away, many_come_and_go, sigterm_ends_it]
 
 

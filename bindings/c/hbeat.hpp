@@ -38,7 +38,8 @@
  ==== Errors ====
 
  Each operation has two forms: one throws hbeat::error, which has the code and the sentence; the other takes an
- hbeat::status & as its last argument, writes both there and throws nothing. What is moved from, closed or stopped
+ hbeat::status & as its last argument, writes both there and throws nothing of hbeat's (those that give a text or a list,
+ or take data, may still run out of memory, or throw what the data's own constructor does). What is moved from, closed or stopped
  gives an error like any other, never a crash. The codes that an operation can give are those in hbeat.h.
 
  An exception that leaves a callback, or the destructor of a link's data, goes to options.on_exception, on the thread
@@ -1105,7 +1106,7 @@ class engine {
         hbeat_link id = 0;
         if (how.name.find('\0') != std::string::npos || how.protocol.find('\0') != std::string::npos) {
             s.set(HBEAT_ERR_INVALID, "the name or the protocol of a link has a NUL in it");
-            return hbeat::link();
+            return not_opened(std::move(data));
         }
         raw.fd = how.fd;
         raw.name = how.name.c_str();
@@ -1113,9 +1114,15 @@ class engine {
         raw.start_paused = how.start_paused;
         raw.events = how.events;
         raw.link_data = data.get();
-        if (settle(s, hbeat_link_open(this->raw(), &policy.raw(), &raw, &id)) != code::ok) return hbeat::link();
+        if (settle(s, hbeat_link_open(this->raw(), &policy.raw(), &raw, &id)) != code::ok) return not_opened(std::move(data));
         data.release(); /* hbeat's from here on */
         return hbeat::link(core_, id);
+    }
+
+    /* What its data throws when it is destroyed goes where it would have gone later. */
+    hbeat::link not_opened(std::unique_ptr<detail::holder> data) const noexcept {
+        if (core_) detail::core::released(data.release());
+        return hbeat::link();
     }
 
     /* The data of links whose end nobody pulled: it may own links, and these keep the engine in memory. */

@@ -39,7 +39,7 @@ extern "C" {
 #define HBEAT_EASY_FUNCTION static __attribute__((unused))
 
 /* Gets the events of what it watches: valid until it returns, and event->link_data is data. It must not throw, longjmp
-   out or end its thread. All calls may be made in it but hbeat_engine_quiesce and hbeat_engine_free. */
+   out or end its thread. All calls may be made in it but those that would wait for it: hbeat_engine_quiesce and hbeat_engine_free. */
 typedef void (*hbeat_easy_callback)(void *data, const hbeat_event *event);
 
 /* Whom a link's events, or the engine's own, go to. */
@@ -100,7 +100,7 @@ HBEAT_EASY_FUNCTION hbeat_engine *hbeat_easy_engine(void)
  engine, by the first start or watch.
 
  Threads: any.
- Blocks: no.
+ Blocks: no, but for a thread that was not the first: until its own engine is gone, at most 5 s.
  Errors: NO_MEMORY; SYSTEM if a thread cannot be had.
 */
 HBEAT_EASY_FUNCTION hbeat_status hbeat_easy_start(hbeat_easy_callback callback, void *data)
@@ -121,8 +121,9 @@ HBEAT_EASY_FUNCTION hbeat_status hbeat_easy_start(hbeat_easy_callback callback, 
     if (status == HBEAT_OK
         && __atomic_compare_exchange_n(&hbeat_easy_process_engine, &there, made, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return HBEAT_OK;
-    hbeat_engine_free(made);
-    free(options.engine_data);
+    /* One whose callback does not return stays in memory, and so does what it uses. */
+    if (hbeat_engine_free(made) == HBEAT_OK)
+        free(options.engine_data);
     return status;
 }
 

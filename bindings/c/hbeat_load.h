@@ -116,7 +116,8 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load_refuse(void *library, hbeat_status s
 
 /*
  Loads the library: the file named path; for NULL the one that the environment's HBEAT_LIBRARY names; without either
- libhbeat.so.0.1 from where the system's loader looks (its last numbers are those of this header's version). Once it
+ libhbeat.so.0.1 from where the system's loader looks (its last numbers are those of this header's version). A program
+ that runs with more rights than its caller passes a path. Once it
  has succeeded, further calls are OK and change nothing. The library stays loaded, and its symbols are seen by nobody
  else (RTLD_LOCAL).
 
@@ -137,7 +138,7 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
         return HBEAT_OK;
     if (path == NULL)
         path = getenv("HBEAT_LIBRARY");
-    if (path == NULL)
+    if (path == NULL || *path == '\0')
         path = "libhbeat.so." HBEAT_LOAD_TEXT(HBEAT_VERSION_MAJOR) "." HBEAT_LOAD_TEXT(HBEAT_VERSION_MINOR);
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {

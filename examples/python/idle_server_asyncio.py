@@ -1,5 +1,6 @@
 """idle_server_asyncio.py PORT POLICY: holds idle clients, and tells at once which of them are gone. One asyncio loop."""
 import asyncio
+import contextlib
 import signal
 import sys
 
@@ -17,19 +18,18 @@ class Client(asyncio.Protocol):
                                      fd=transport.get_extra_info("socket"), data=self)
 
     def data_received(self, data):
-        try:
+        with contextlib.suppress(hbeat.ClosedError, hbeat.DesyncError):  # It is DOWN: hear() knows, or will.
             if self.link.feed(data):
                 self.transport.write(self.link.take())
-        except (hbeat.ClosedError, hbeat.DesyncError):
-            pass  # It is DOWN: hear() knows, or will.
 
     def eof_received(self):
         self.link.report_down(hbeat.Cause.CLOSED_BY_PEER)
         return True  # hear() closes: the link first, then the connection.
 
     def connection_lost(self, error):
-        if error is not None:
-            self.link.report_down(hbeat.Cause.RESET)
+        with contextlib.suppress(hbeat.ClosedError):  # hear() was first
+            if error is not None:
+                self.link.report_down(hbeat.Cause.RESET)
 
 
 async def hear(engine):

@@ -1,4 +1,5 @@
 """idle_server_threads.py PORT POLICY: holds idle clients, and tells at once which of them are gone. Threads."""
+import contextlib
 import signal
 import socket
 import sys
@@ -15,17 +16,14 @@ class Client:
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
-        try:
-            while True:
-                data = self.connection.recv(4096)
-                if not data:
-                    return self.link.report_down(hbeat.Cause.CLOSED_BY_PEER)
-                if self.link.feed(data):
-                    self.write()
-        except OSError as error:
-            self.link.report_down(hbeat.Cause.RESET, error.errno or 0)
-        except (hbeat.ClosedError, hbeat.DesyncError):
-            pass  # It is DOWN: the main thread knows, or will.
+        with contextlib.suppress(hbeat.ClosedError, hbeat.DesyncError):  # It is DOWN: the main thread knows, or will.
+            try:
+                while data := self.connection.recv(4096):
+                    if self.link.feed(data):
+                        self.write()
+                self.link.report_down(hbeat.Cause.CLOSED_BY_PEER)
+            except OSError as error:
+                self.link.report_down(hbeat.Cause.RESET, error.errno or 0)
 
     def write(self):
         with self.writing:
@@ -33,8 +31,8 @@ class Client:
             try:
                 # Never wait for a peer in the thread that hears of all of them.
                 self.connection.send(frames, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                self.link.unsent()
+            except OSError:
+                self.link.unsent()  # The reader finds out why.
 
 
 def accept(listener, engine, policy):
@@ -56,4 +54,5 @@ with hbeat.Engine() as engine, socket.create_server(("127.0.0.1", int(sys.argv[1
             print(event, flush=True)
             if event.type == hbeat.EventType.DOWN:
                 event.link.close()
-                event.data.connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    event.data.connection.shutdown(socket.SHUT_RDWR)

@@ -441,6 +441,30 @@ template <typename Work> static int killed_by(Work work) {
     return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
+struct throws_when_destroyed {
+    throws_when_destroyed() : armed(true) {}
+    throws_when_destroyed(throws_when_destroyed &&other) : armed(other.armed) { other.armed = false; }
+    ~throws_when_destroyed() noexcept(false) {
+        if (armed) throw std::runtime_error("data");
+    }
+    bool armed;
+};
+
+TEST(data_that_throws_reaches_the_handler_also_where_nothing_was_opened, "K23") {
+    int handled = 0;
+    hbeat::options options = manual();
+    options.on_exception = [&handled](std::exception_ptr, const char *) { handled++; };
+    hbeat::engine engine(std::move(options));
+    hbeat::link_options how = cmpp();
+    how.protocol = "no such";
+    hbeat::status s;
+    CHECK(!engine.open(hbeat::policy("cmpp"), how, throws_when_destroyed(), s));
+    CHECK(s.code() == code::invalid && handled == 1);
+    how.protocol = std::string("a\0b", 3);
+    CHECK(!engine.open(hbeat::policy("cmpp"), how, throws_when_destroyed(), s));
+    CHECK(s.code() == code::invalid && handled == 2);
+}
+
 TEST(without_a_handler_an_exception_terminates, "") {
     for (bool handled : {false, true})
         CHECK_EQ(killed_by([handled] {

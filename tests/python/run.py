@@ -56,7 +56,9 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("word", nargs="*")
     arguments = parser.parse_args()
-    shutil.copy(RELEASE / "libhbeat.so", ROOT / "bindings/python/hbeat/libhbeat.so")
+    # Beside it, then in its place: a program may have the old one loaded.
+    shutil.copy(RELEASE / "libhbeat.so", ROOT / "bindings/python/hbeat/.libhbeat.so")
+    os.replace(ROOT / "bindings/python/hbeat/.libhbeat.so", ROOT / "bindings/python/hbeat/libhbeat.so")
     found = list(pythons().items())
 
     def work(place):

@@ -10,7 +10,7 @@ import time
 import unittest
 import warnings
 
-from support import LONG_S, QUICK
+from support import CALM, LONG_S, QUICK
 
 import hbeat
 from hbeat import Cause, EventType, Run
@@ -246,6 +246,30 @@ class Watch(unittest.TestCase):
 
             self.run_in_loop(body)
 
+    def test_a_watch_that_cannot_begin_leaves_nothing_behind(self):
+        async def body():
+            with self.assertRaises(hbeat.InvalidError):
+                async with hbeat.watch(lively, PATIENT, name="x" * 100):
+                    self.fail("it began")
+            self.assertEqual(len(_engines), 0)
+
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            self.run_in_loop(body)
+        gc.collect()
+        self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + 2)
+
+    def test_what_a_probe_returns_is_awaited(self):
+        async def sends_only():
+            return asyncio.get_running_loop().create_future()  # the pong that never comes
+
+        async def body():
+            with self.assertRaises(hbeat.LinkDown):
+                async with hbeat.watch(sends_only, QUICK):
+                    await forever()
+
+        self.run_in_loop(body)
+
     def test_an_engine_that_is_closed_under_a_watch_says_so(self):
         for way in (Run.THREADS, Run.APPLICATION):
             async def body():
@@ -304,6 +328,18 @@ class WatchWithAThread(Watch):
 
 
 class Events(unittest.TestCase):
+    def test_what_came_before_the_end_is_handed_out(self):
+        for way in (Run.THREADS, Run.APPLICATION):
+            async def body():
+                with hbeat.Engine(run=way) as engine:
+                    for name in "abc":
+                        engine.open(CALM, name=name).report_down(hbeat.Cause.RESET)
+                    engine.stop()
+                    told = [event.type async for event in engine.events()]
+                    self.assertEqual(told.count(EventType.CLOSED), 3)
+
+            run(body)
+
     def test_async_for_ends_with_the_engine(self):
         for loop_class in (asyncio.SelectorEventLoop, NoAddReader):
             for way in (Run.THREADS, Run.APPLICATION):
@@ -558,7 +594,8 @@ class BlockedLoop(unittest.TestCase):
         async def body():
             with hbeat.Engine() as engine:
                 self.peers.start()
-                policy = "normal interval=200ms timeout=500ms tries=3 jitter=0%"
+                # Many tries: a machine that is busy with other things must not use them up.
+                policy = "normal interval=200ms timeout=500ms tries=8 jitter=0%"
                 task = asyncio.ensure_future(self.watched(policy, engine=engine, blocks=(2, 5)))
                 while not self.infos or self.infos[0]().beats_sent < 8:
                     self.assertFalse(task.done(), task)

@@ -136,7 +136,7 @@ class Pull(unittest.TestCase):
         with hbeat.Engine() as engine:
             thread = threading.Thread(target=lambda: list(engine.events()))
             thread.start()
-            until(lambda: engine._pulling.locked())
+            until(lambda: engine._pulling)
             with self.assertRaises(hbeat.BusyError):
                 engine.wait(0)
             engine.close()
@@ -179,6 +179,46 @@ class Pull(unittest.TestCase):
                 engine.wait()
             with self.assertRaises(hbeat.StoppedError):
                 engine.open()
+
+
+class Kept(unittest.TestCase):
+    """What was pulled and not handed out is not lost."""
+
+    def setUp(self):
+        self.engine = hbeat.Engine()
+        self.addCleanup(self.engine.close)
+        for name in "abcde":
+            self.engine.open(CALM, name=name).report_down(Cause.RESET)
+
+    def downs(self, count):
+        names = []
+        until(lambda: names.extend(event.name for event in self.engine.wait(0.1)) or len(names) >= count)
+        return names
+
+    def test_who_breaks_off_leaves_the_rest(self):
+        for event in self.engine.events():
+            self.assertEqual(event.name, "a")
+            break
+        self.assertEqual(self.downs(4), list("bcde"))
+
+    def test_logging_that_raises_loses_nothing(self):
+        def raises(record):
+            raise RuntimeError("a filter of the application's")
+
+        logging.getLogger("hbeat").addFilter(raises)
+        try:
+            with self.assertRaises(RuntimeError):
+                self.engine.wait(10)
+        finally:
+            logging.getLogger("hbeat").removeFilter(raises)
+        self.assertEqual(self.downs(5), list("abcde"))
+
+    def test_a_timeout_longer_than_poll_knows(self):
+        self.downs(5)
+        threading.Timer(0.1, self.engine.stop).start()
+        with self.assertRaises(hbeat.StoppedError):
+            while True:
+                self.engine.wait(3_000_000)
 
 
 class Data(unittest.TestCase):
@@ -289,7 +329,7 @@ class Close(unittest.TestCase):
             engine.open()
             thread = threading.Thread(target=pull)
             thread.start()
-            until(lambda: engine._pulling.locked())
+            until(lambda: engine._pulling)
             time.sleep(0.02)
             engine.close()
             thread.join(LONG_S)

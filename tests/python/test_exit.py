@@ -11,7 +11,7 @@ import unittest
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-from support import LONG_S, QUICK, program, wait_for
+from support import CALM, LONG_S, QUICK, program, until, wait_for
 
 import hbeat
 from hbeat import EventType
@@ -205,6 +205,16 @@ class Processes(unittest.TestCase):
             self.assertEqual(refused, ["open", "wait", "health", "links", "stop", "info", "take_beat", "start", "close", "events"])
             self.assertEqual(cause, "SEND_STUCK")
             self.assertEqual(wait_for(engine, EventType.DOWN).name, "parent")
+
+    def test_a_fork_beside_a_thread_that_pulls(self):
+        with hbeat.Engine() as engine, engine.open(CALM) as link:
+            puller = threading.Thread(target=list, args=(engine.events(),))
+            puller.start()
+            until(lambda: engine._pulling)
+            refused, _ = self.run_process("fork", in_child, engine, link)
+            self.assertEqual(len(refused), 10, refused)
+            engine.stop()
+            puller.join(LONG_S)
 
     def test_multiprocessing_by_spawn(self):
         with hbeat.Engine() as engine:

@@ -48,8 +48,10 @@ class ThreadReadiness(Readiness):
 
     def _tell(self) -> None:
         if self._open:
-            self._ready()
-            self._again.release()
+            try:
+                self._ready()
+            finally:
+                self._again.release()
 
 
 def watch_descriptor(loop: asyncio.AbstractEventLoop, fd: int, ready: Callable[[], None]) -> Readiness:

@@ -3,11 +3,11 @@
 An engine that the application turns (watch's own) keeps time with its loop. While the loop is blocked nothing is due and
 nobody is judged; afterwards what arrived meanwhile gets its turn before the deadlines do, and counts as in time."""
 import asyncio
+import inspect
 import time
 import weakref
-from collections import deque
 from types import TracebackType
-from typing import Any, Awaitable, Callable, Deque, Dict, List, MutableMapping, Optional, Type, Union
+from typing import Any, Awaitable, Callable, Dict, MutableMapping, Optional, Type, Union
 
 from ._handle import Handle
 from ._readiness import Readiness, watch_descriptor
@@ -48,7 +48,6 @@ class Puller:
         self._engine = engine
         self._loop = loop
         self._heard: Dict[Link, Heard] = {}
-        self._others: Deque[Event] = deque()
         self._waiter: "Optional[asyncio.Future[None]]" = None
         # While it pulls: the engine, which lives as long as its descriptor is watched.
         self._handle: Optional[Handle] = None
@@ -66,11 +65,11 @@ class Puller:
         self._heard.pop(link, None)
         self._end_if_idle()
 
-    async def next_events(self) -> List[Event]:
-        """Events of links that nobody hears; StoppedError at the end of the engine."""
+    async def next_event(self) -> Event:
+        """An event of a link that nobody hears; StoppedError at the end of the engine."""
         if self._waiter is not None:
             raise BusyError(Status.ERR_BUSY, "another task waits for the events of this engine")
-        if not self._others:
+        while not self._engine._ready:
             self._waiter = self._loop.create_future()
             try:
                 self._begin()
@@ -80,8 +79,7 @@ class Puller:
             finally:
                 self._waiter = None
                 self._end_if_idle()
-        events, self._others = list(self._others), deque()
-        return events
+        return self._engine._ready.popleft()
 
     def arrived_ns(self) -> int:
         """When to say that something arrived which is found now. With a deadline overdue the loop was blocked: it may have
@@ -92,10 +90,14 @@ class Puller:
         if self._handle is not None:
             return
         self._engine._check_closed()
-        if not self._engine._pulling.acquire(blocking=False):
-            raise BusyError(Status.ERR_BUSY, "another thread is in wait of this engine")
+        if self._engine._pulling.setdefault(0, self) is not self:
+            self._engine._refuse()
+        try:
+            self._readiness = watch_descriptor(self._loop, self._engine._fd, self._ready)
+        except BaseException:
+            del self._engine._pulling[0]
+            raise
         self._handle = self._engine._handle
-        self._readiness = watch_descriptor(self._loop, self._engine._fd, self._ready)
         self._set_timer()
 
     def _end_if_idle(self) -> None:
@@ -106,7 +108,7 @@ class Puller:
         if self._readiness is not None:
             self._readiness.close()
         self._stop_timer()
-        self._engine._pulling.release()
+        del self._engine._pulling[0]
         self._handle = self._readiness = None
 
     def _ready(self) -> None:
@@ -130,12 +132,12 @@ class Puller:
             pulled = 1
             while pulled and self._handle is not None:
                 self._drive()
-                events, pulled = self._engine._pull(self._handle)
-                for event in events:
-                    self._tell(event)
+                known = len(self._engine._ready)
+                pulled = self._engine._pull(self._handle)
+                self._hand_out(known)
         except HbeatError as error:
             self._over(error)
-        if self._waiter is not None and self._others and not self._waiter.done():
+        if self._waiter is not None and self._engine._ready and not self._waiter.done():
             self._waiter.set_result(None)
         if self._handle is not None:
             self._set_timer()
@@ -147,6 +149,13 @@ class Puller:
             except StoppedError:
                 pass  # There may be events left.
 
+    def _hand_out(self, known: int) -> None:
+        """Tells those who hear of what has come behind the known ones; what is left is for next_event."""
+        ready = self._engine._ready
+        came = [ready.pop() for _ in range(len(ready) - known)]
+        for event in reversed(came):
+            self._tell(event)
+
     def _tell(self, event: Event) -> None:
         heard = self._heard.get(event.link) if event.link is not None else None
         if heard is not None:
@@ -154,7 +163,7 @@ class Puller:
         elif event.type == EventType.ENGINE_FAILED and self._heard:
             self._over(FailedError(Status.ERR_FAILED, str(event)))
         else:
-            self._others.append(event)
+            self._engine._ready.append(event)
 
     def _over(self, error: HbeatError) -> None:
         """The engine has come to its end."""
@@ -162,7 +171,8 @@ class Puller:
         for tell in heard.values():
             tell(error)
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+            # What came before the end is handed out first.
+            self._waiter.set_result(None) if self._engine._ready else self._waiter.set_exception(error)
         self._end_if_idle()
 
     def _set_timer(self) -> None:
@@ -201,7 +211,8 @@ class watch:
             async for message in ws:
                 link.received()
 
-    probe is a coroutine function; that it returns is the answer. It is called whenever a beat is due, never twice at once:
+    probe is a coroutine function; that it returns is the answer, or, where it returns something to await, that this is done
+    (the ping of websockets). One that only sends (the ping of aiohttp) proves nothing and must not be used. It is called whenever a beat is due, never twice at once:
     a try that comes due while it runs is that same call's. One that raises is no answer, and is asked again at the next
     try; one that returns later than the policy's timeout is too late. Give it a timeout of its own if it may hang and
     asking anew would help.
@@ -211,7 +222,8 @@ class watch:
     each other: if another comes at the same moment, LinkDown stands for both.)
 
     Watches of one loop share an engine without a thread, which the loop turns. engine: another one; if threads turn it, a
-    loop that blocks can make the verdict on a beat that was its link's last try, so prefer Run.APPLICATION; events of its other links are for `async for`. fd and data: as for Engine.open."""
+    loop that blocks can make the verdict on a beat that was its link's last try, so prefer Run.APPLICATION; events of its other
+    links are kept for `async for`, which must be there where there are such. fd and data: as for Engine.open."""
 
     def __init__(self, probe: Callable[[], Awaitable[Any]], policy: Union[Policy, str] = "normal", *, name: str = "",
                  fd: Any = None, data: Any = None, engine: Optional[Engine] = None) -> None:
@@ -241,10 +253,18 @@ class watch:
             engine = _engines.get(loop)
             if engine is None or engine.closed:
                 engine = _engines[loop] = Engine(run=Run.APPLICATION, events=HEARD)
-        self._puller = Puller.of(engine)
-        self._link = engine.open(policy, **self._open)
-        self._puller.hear(self._link, self._hear)
-        return self._link
+        link = None
+        try:
+            self._puller = Puller.of(engine)
+            link = engine.open(policy, **self._open)
+            self._puller.hear(link, self._hear)
+        except BaseException:
+            if link is not None:
+                link.close()
+            self._leave(engine)
+            raise
+        self._link = link
+        return link
 
     async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
                         _: Optional[TracebackType]) -> None:
@@ -262,7 +282,7 @@ class watch:
 
     def _leave(self, engine: Engine) -> None:
         """The last watch of a loop takes its engine along."""
-        if self._given is None and not self._puller._heard:
+        if self._given is None and not (engine._puller and engine._puller._heard):
             if _engines.get(self._loop) is engine:
                 del _engines[self._loop]
             engine.close()
@@ -286,7 +306,9 @@ class watch:
 
     async def _wait_for_answer(self, link: Link, number: int) -> None:
         try:
-            await self._probe()
+            answer = await self._probe()
+            if inspect.isawaitable(answer):
+                await answer  # As websockets' ping has it: sent, and then answered.
             self._failure = None
             link.answer_received(number, self._puller.arrived_ns())
         except ClosedError:

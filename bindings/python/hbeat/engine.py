@@ -1,18 +1,18 @@
 """The engine: keeps the time of many links, and hands out what happened to them."""
 import ctypes
+import os
 import select
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, List, Optional, TypeVar, Union
 
 from . import _abi, _arguments
 from ._abi import CEngineOptions, CEvent, CHealth, CHistogram, CLinkOptions, CStats
 from ._handle import Handle
 from ._library import lib
-from .errors import BusyError, ClosedError, StoppedError, WrongModeError, fail
+from .errors import BusyError, ClosedError, ForkedError, StoppedError, WrongModeError, fail
 from .events import NOT_LOGGED, Event, event_of, log
 from .link import Link
 from .policy import Policy, policy_of
@@ -22,9 +22,12 @@ from .words import Clock, EventType, OnPanic, Phase, Run, Status, Times
 if TYPE_CHECKING:
     from .aio import Puller
 
+T = TypeVar("T")
 BATCH = 64
 # How long close() waits for hbeat's threads; as hbeat_engine_free does.
 PATIENCE_MS = 5000
+# The longest that poll can be told to wait; whoever waits longer waits again.
+LONGEST_POLL_MS = 2**31 - 1
 # CLOSED ends a link's data, and what is logged must be heard of, whatever the application asks for.
 ALWAYS = sum(1 << event for event in EventType if event not in NOT_LOGGED)
 
@@ -73,9 +76,13 @@ class Engine:
         self._run, self._clock = Run(run), Clock(clock)
         self._links: Dict[int, Link] = {}
         self._opening = threading.Lock()
-        self._pulling = threading.Lock()
+        # Who pulls, under 0: set and taken back by single steps of the interpreter, which no signal can come between.
+        self._pulling: Dict[int, object] = {}
+        # Events that were pulled and not handed out.
+        self._ready: Deque[Event] = deque()
         self._puller: "Optional[Puller]" = None  # of an asyncio loop
-        self._batch, self._count = (CEvent * BATCH)(), ctypes.c_uint32()
+        # What was pulled, how much of it there is, and how much of that is in _ready.
+        self._batch, self._count, self._used = (CEvent * BATCH)(), ctypes.c_uint32(), 0
         self._fd = _descriptor(handle)
         handle.owner = repr(self)
         self._handle = handle
@@ -96,6 +103,7 @@ class Engine:
             protocol=_arguments.text("protocol", protocol), start_paused=bool(start_paused),
             events=wanted and wanted | ALWAYS)
         struct, number = policy_of(policy)._struct(), ctypes.c_uint64()
+        self._check_fork()
         # Whoever pulls its first event meanwhile waits for the link to be known.
         with self._opening:
             self._done(lib.hbeat_link_open(self._handle, struct, options, number))
@@ -122,8 +130,7 @@ class Engine:
         limit_ms = _arguments.timeout_ms(timeout)
         if self._run == Run.APPLICATION:
             limit_ms = 0
-        with self._alone():
-            return self._wait(limit_ms)
+        return self._alone(lambda: self._wait(limit_ms))
 
     def events(self) -> "EventStream":
         """All events one by one, until the engine is stopped or closed: for `for` and for `async for`."""
@@ -199,9 +206,11 @@ class Engine:
             return
         handle.closed = True
         status = lib.hbeat_engine_stop(handle, PATIENCE_MS)
-        if self._pulling.acquire(blocking=False):
+        token = object()
+        if self._pulling.setdefault(0, token) is token:
             self._links.clear()
-            self._pulling.release()
+            self._ready.clear()
+            del self._pulling[0]
         if status < 0 and status != Status.ERR_FORKED:
             fail(status)
 
@@ -220,54 +229,78 @@ class Engine:
 
     # ---- inside
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._pulling.acquire(blocking=False):
-            raise BusyError(Status.ERR_BUSY, "another thread is in wait of this engine, or an event loop pulls from it")
+    def _alone(self, work: Callable[[], T]) -> T:
+        """Does work as the only one who pulls."""
+        token = object()
         try:
-            yield
+            if self._pulling.setdefault(0, token) is not token:
+                self._refuse()
+            return work()
         finally:
-            self._pulling.release()
+            if 0 in self._pulling and self._pulling[0] is token:
+                del self._pulling[0]
+
+    def _refuse(self) -> None:
+        self._check_fork()
+        raise BusyError(Status.ERR_BUSY, "another thread is in wait of this engine, or an event loop pulls from it")
+
+    def _check_fork(self) -> None:
+        """What is held by a thread that did not come along into a forked child is held for ever."""
+        if self._handle is not None and self._handle.pid != os.getpid():
+            raise ForkedError(Status.ERR_FORKED, "this process is a fork of the one that made the engine: make a new one")
 
     def _wait(self, limit_ms: int) -> List[Event]:
+        self._fill(limit_ms)
+        events = list(self._ready)
+        self._ready.clear()
+        return events
+
+    def _next(self) -> Event:
+        self._fill(_abi.FOREVER)
+        return self._ready.popleft()
+
+    def _fill(self, limit_ms: int) -> None:
+        """Sees to it that something is ready, or that the time is up."""
         handle = self._handle
         if handle is None:
             self._check_closed()
         until = time.monotonic() + limit_ms / 1000
-        while True:
-            events, pulled = self._pull(handle)
-            if events:
-                return events
-            if pulled:
+        while not self._ready:
+            if self._pull(handle):
                 continue
             left_ms: Optional[float] = None
             if limit_ms != _abi.FOREVER:
-                left_ms = (until - time.monotonic()) * 1000
+                left_ms = min((until - time.monotonic()) * 1000, LONGEST_POLL_MS)
                 if left_ms <= 0:
-                    return events
+                    return
             # poll, unlike hbeat_engine_wait, returns for a signal, runs its handler, and goes on.
             poll = select.poll()
             poll.register(self._fd, select.POLLIN)
             poll.poll(left_ms)
 
-    def _pull(self, handle: Optional[Handle]) -> Tuple[List[Event], int]:
-        """What waits, as far as it is wanted, and how many events that was in all. By one thread at a time."""
-        status = lib.hbeat_engine_wait(handle, self._batch, ctypes.sizeof(CEvent), BATCH, 0, self._count)
-        if status < 0:
-            self._check_closed()
-            fail(status)
-        if status == Status.INFO_END:
-            self._links.clear()
-            raise StoppedError(Status.ERR_STOPPED, "the engine was stopped, and its last event was handed out")
-        events = []
-        for raw in self._batch[:self._count.value]:
+    def _pull(self, handle: Optional[Handle]) -> int:
+        """Adds what waits to _ready, as far as it is wanted; how many events that were in all. By one thread at a time. An
+        exception on the way, of a signal handler or of logging, loses nothing: the next call goes on behind it."""
+        if self._used == self._count.value:
+            self._used = self._count.value = 0
+            status = lib.hbeat_engine_wait(handle, self._batch, ctypes.sizeof(CEvent), BATCH, 0, self._count)
+            if status < 0:
+                self._check_closed()
+                fail(status)
+            if status == Status.INFO_END:
+                self._links.clear()
+                raise StoppedError(Status.ERR_STOPPED, "the engine was stopped, and its last event was handed out")
+        pulled = self._count.value - self._used
+        while self._used < self._count.value:
+            raw = self._batch[self._used]
             event = event_of(CEvent.from_buffer_copy(raw), self._link(raw.link))
-            log(event)
+            if (event.link._wanted if event.link else self._wanted) >> event.type & 1:
+                self._ready.append(event)
+            self._used += 1
             if event.type == EventType.CLOSED:
                 self._links.pop(raw.link, None)
-            if (event.link._wanted if event.link else self._wanted) >> event.type & 1:
-                events.append(event)
-        return events, self._count.value
+            log(event)
+        return pulled
 
     def _link(self, number: int) -> Optional[Link]:
         link = self._links.get(number)
@@ -292,7 +325,6 @@ class EventStream:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: Deque[Event] = deque()
 
     def __iter__(self) -> "EventStream":
         if self._engine._run == Run.APPLICATION:
@@ -301,12 +333,10 @@ class EventStream:
         return self
 
     def __next__(self) -> Event:
-        while not self._waiting:
-            try:
-                self._waiting.extend(self._engine.wait())
-            except ClosedError:
-                raise StopIteration from None
-        return self._waiting.popleft()
+        try:
+            return self._engine._alone(self._engine._next)
+        except ClosedError:
+            raise StopIteration from None
 
     def __aiter__(self) -> "EventStream":
         return self
@@ -314,12 +344,10 @@ class EventStream:
     async def __anext__(self) -> Event:
         from .aio import Puller
 
-        if not self._waiting:
-            try:
-                self._waiting.extend(await Puller.of(self._engine).next_events())
-            except ClosedError:
-                raise StopAsyncIteration from None
-        return self._waiting.popleft()
+        try:
+            return await Puller.of(self._engine).next_event()
+        except ClosedError:
+            raise StopAsyncIteration from None
 
 
 def _descriptor(handle: Handle) -> int:

@@ -1,5 +1,5 @@
 """Exceptions: one class for each status that a program may want to tell from others."""
-from typing import Dict, NoReturn, Optional, Type
+from typing import Dict, NoReturn, Type
 
 from ._library import lib
 from .words import Status
@@ -93,6 +93,6 @@ def error(status: Status, sentence: str) -> HbeatError:
     return CLASSES.get(status, HbeatError)(status, sentence)
 
 
-def fail(status: int, sentence: Optional[str] = None) -> NoReturn:
-    """Raises what a status below 0 means; without a sentence of its own, with hbeat's about this thread's last call."""
-    raise error(Status(status), lib.hbeat_last_error().decode("utf-8", "replace") if sentence is None else sentence)
+def fail(status: int) -> NoReturn:
+    """Raises what a status below 0 means, with hbeat's sentence about this thread's last call."""
+    raise error(Status(status), lib.hbeat_last_error().decode("utf-8", "replace"))
