@@ -697,12 +697,13 @@ TEST(an_engine_destroyed_inside_its_drive, "K28 K62") {
 }
 
 TEST(the_destructor_waits_for_a_callback, "K26") {
-    int inside = 0, done = 0;
+    int inside = 0, leave = 0, done = 0;
+    std::thread opener;
     {
         hbeat::options options;
         options.on_event = [&](const hbeat::event &) {
             store(&inside, 1);
-            sleep_ms(200);
+            becomes(&leave, 1);
             store(&done, 1);
         };
         hbeat::engine engine(std::move(options));
@@ -710,8 +711,13 @@ TEST(the_destructor_waits_for_a_callback, "K26") {
         link.report_down(cause::reported);
         CHECK(becomes(&inside, 1));
         CHECK_THROWS(engine.stop(ms(1)), code::timeout, "");
+        opener = std::thread([&] {
+            sleep_ms(200); /* while the destructor waits */
+            store(&leave, 1);
+        });
     }
     CHECK_EQ(load(&done), 1);
+    opener.join();
 }
 
 TEST(links_closed_inside_callbacks, "K17 K22") {
