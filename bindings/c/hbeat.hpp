@@ -32,7 +32,8 @@
 
  ~engine waits, without limit, until no callback runs, as the callbacks may use what is destroyed next; call stop with
  a timeout first to learn of one that hangs. Inside a callback of the engine it cannot wait: then the engine stops, and
- is freed, when that callback has returned. It never throws. Links and events may outlive their engine: their calls
+ is freed, when that callback has returned. It never throws. An engine that is pulled must not be destroyed inside the
+ destructor of a link's data. Links and events may outlive their engine: their calls
  say stopped.
 
  ==== Errors ====
