@@ -127,6 +127,29 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event of the engine itself, of which nothing more is known.
+    pub(super) fn of_engine(kind: EventKind, at_ns: u64) -> Self {
+        Self {
+            kind,
+            link: None,
+            data: LinkData::default(),
+            at_ns,
+            state: State::Up,
+            cause: None,
+            tries: 0,
+            tries_max: 0,
+            sequence: 0,
+            count: 1,
+            detail: 0,
+            rtt_us: None,
+            last_received_ms: None,
+            last_sent_ms: None,
+            unread_bytes: None,
+            send_queue_bytes: None,
+            name: None,
+        }
+    }
+
     /// What the event is about: the link's name, `link-<id>` for one without, `engine`.
     pub fn subject(&self) -> impl fmt::Display + '_ {
         Subject { name: self.name.as_deref(), link: self.link }

@@ -5,11 +5,10 @@ use super::command::{Command, Said};
 use super::delivery::{Item, Lane};
 use super::event::{Event, EventKind, LinkId};
 use super::fault::{self, Point};
-use super::options::{Level, LinkData, OnPanic};
+use super::options::{Level, OnPanic};
 use super::shard::Shard;
 use super::sync::{Mutex, MutexGuard, lock};
 use super::table::beat;
-use crate::core::State;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,7 +74,7 @@ impl Inner {
         }
         // In a forked child a lock may be held by a thread that did not come along.
         if !self.failed.swap(true, Ordering::AcqRel) && self.check_fork().is_ok() {
-            let event = self.event(EventKind::EngineFailed, self.clock.now_ns());
+            let event = Event::of_engine(EventKind::EngineFailed, self.clock.now_ns());
             self.delivery.push(&mut self.item(event).into_iter().collect());
         }
     }
@@ -209,29 +208,6 @@ impl Inner {
     fn log(&self, level: Level, line: &str) {
         if let Some(on_log) = &self.options.callbacks.on_log {
             self.inside(|| on_log(level, line));
-        }
-    }
-
-    /// An event of the engine itself.
-    pub(super) fn event(&self, kind: EventKind, at_ns: u64) -> Event {
-        Event {
-            kind,
-            link: None,
-            data: LinkData::default(),
-            at_ns,
-            state: State::Up,
-            cause: None,
-            tries: 0,
-            tries_max: 0,
-            sequence: 0,
-            count: 1,
-            detail: 0,
-            rtt_us: None,
-            last_received_ms: None,
-            last_sent_ms: None,
-            unread_bytes: None,
-            send_queue_bytes: None,
-            name: None,
         }
     }
 

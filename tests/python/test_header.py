@@ -24,7 +24,7 @@ GROUPS = {"STRATEGY": hbeat.Strategy, "IDLE_ON": hbeat.IdleOn, "PROOF": hbeat.Pr
           "CLOCK": hbeat.Clock, "ON_PANIC": hbeat.OnPanic, "PHASE": hbeat.Phase, "HISTOGRAM": hbeat.Times}
 # What a Python program has of its own, or the package needs no function for.
 LEFT_OUT = {"hbeat_backoff_default", "hbeat_backoff_delay", "hbeat_backoff_refused", "hbeat_backoff_reserve", "hbeat_policy_preset",
-            "hbeat_state_name", "hbeat_cause_name", "hbeat_event_name"}
+            "hbeat_state_name", "hbeat_cause_name", "hbeat_event_name", "hbeat_status_name", "hbeat_status_text"}
 
 
 def fields(struct):

@@ -219,8 +219,6 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_version": (c_char_p, []),
     "hbeat_version_number": (c_uint32, []),
     "hbeat_now_ns": (c_uint64, []),
-    "hbeat_status_name": (c_char_p, [Status]),
-    "hbeat_status_text": (c_char_p, [Status]),
     "hbeat_last_error": (c_char_p, []),
     "hbeat_policy_parse": (Status, [POINTER(CPolicy), c_size_t, c_char_p]),
     "hbeat_policy_print": (Status, [POINTER(CPolicy), c_void_p, c_size_t, POINTER(c_size_t)]),

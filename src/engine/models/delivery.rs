@@ -1,34 +1,14 @@
 //! The lanes: nothing that waits is forgotten, CLOSED comes last, and the end comes to everybody.
 
 use super::{explore, thread};
-use crate::core::State;
 use crate::engine::delivery::{Delivery, Item, Lane};
 use crate::engine::event::{Event, EventKind, LinkId};
-use crate::engine::options::LinkData;
 use crate::engine::sync::{AtomicBool, AtomicU32};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 fn item(kind: EventKind, link: u64) -> Item {
-    let event = Event {
-        kind,
-        link: Some(LinkId(link)),
-        data: LinkData::default(),
-        at_ns: 0,
-        state: State::Up,
-        cause: None,
-        tries: 0,
-        tries_max: 0,
-        sequence: 0,
-        count: 1,
-        detail: 0,
-        rtt_us: None,
-        last_received_ms: None,
-        last_sent_ms: None,
-        unread_bytes: None,
-        send_queue_bytes: None,
-        name: None,
-    };
+    let event = Event { link: Some(LinkId(link)), ..Event::of_engine(kind, 0) };
     Item { event, wanted: true }
 }
 

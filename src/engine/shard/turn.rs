@@ -121,7 +121,7 @@ impl Turn<'_> {
         self.turns.pause = Some(Pause { epoch, ended: self.turns.clock.latest(), length_ms });
         self.turns.stats.count(Counted::Pauses);
         self.turns.stats[Counted::PausedMs] += u64::from(length_ms);
-        let event = Event { detail: length_ms, ..self.engine.event(EventKind::Pause, now_ns) };
+        let event = Event { detail: length_ms, ..Event::of_engine(EventKind::Pause, now_ns) };
         self.turns.outbox.extend(self.engine.item(event));
     }
 
@@ -468,7 +468,7 @@ impl Turn<'_> {
             unread_bytes: observed.unread_bytes,
             send_queue_bytes: observed.send_queue_bytes,
             name: row.name.clone(),
-            ..self.engine.event(kind, self.engine.clock.ns_of(now, self.engine.clock.now_ns()))
+            ..Event::of_engine(kind, self.engine.clock.ns_of(now, self.engine.clock.now_ns()))
         }
     }
 }
