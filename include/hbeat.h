@@ -191,10 +191,10 @@ extern "C" {
 #define HBEAT_PHASE_FAILED 4u
 
 /* events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*. */
-#define HBEAT_EVENTS_DEFAULT 16190u
+#define HBEAT_EVENTS_DEFAULT 524094u
 
 /* events: all. */
-#define HBEAT_EVENTS_ALL 16382u
+#define HBEAT_EVENTS_ALL 524286u
 
 /* histogram: round-trip times of all links. */
 #define HBEAT_HISTOGRAM_RTT 0u
@@ -284,7 +284,7 @@ typedef enum hbeat_status_code {
 typedef enum hbeat_state {
   /* Opened and not started: nothing is due, nothing is judged. */
   HBEAT_STATE_PAUSED = 1,
-  /* Being dialled by hbeat; not in this version. */
+  /* There is no connection that was heard from yet: of links whose connection hbeat makes itself. */
   HBEAT_STATE_CONNECTING = 2,
   /* Alive as far as anyone can tell. */
   HBEAT_STATE_UP = 3,
@@ -364,7 +364,20 @@ typedef enum hbeat_event_type {
    With observe_only: the link would be DOWN now, for the cause of the event. It stays SUSPECT until a sign of life
    (UP) or a report of the application's (DOWN).
    */
-  HBEAT_EVENT_WOULD_BE_DOWN = 13
+  HBEAT_EVENT_WOULD_BE_DOWN = 13,
+  /*
+   hbeat makes a connection: attempt says for which time, next_ms when, cause and detail why the one before came to
+   nothing.
+   */
+  HBEAT_EVENT_CONNECTING = 14,
+  /* A peer came to a listener and proved itself: the first event of a link that is new and UP. */
+  HBEAT_EVENT_ACCEPTED = 15,
+  /* The state that the peer tells in its beats and answers changed. */
+  HBEAT_EVENT_PEER_STATE = 16,
+  /* The peer beats more often than least_ms allows; detail says how often it was caught since it was forgiven last. */
+  HBEAT_EVENT_STRIKE = 17,
+  /* A listener takes nobody in for a while: the limits of its options, or of the system (detail is its error number). */
+  HBEAT_EVENT_LISTENER_LIMIT = 18
 } hbeat_event_type;
 
 /*
@@ -483,7 +496,10 @@ typedef struct hbeat_event {
   uint32_t sequence;
   /* How many changes this event stands for: more than 1 when the application was late. */
   uint32_t count;
-  /* DOWN by report: what the report said. PAUSE: length in ms. */
+  /*
+   DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
+   system's error number, or 0. STRIKE, LISTENER_LIMIT: see there.
+   */
   uint32_t detail;
   /* Latest round-trip time in microseconds, or HBEAT_UNKNOWN. */
   uint32_t rtt_us;
@@ -497,6 +513,12 @@ typedef struct hbeat_event {
   int32_t send_queue_bytes;
   /* Name of the link, "" for an event of the engine; UTF-8, ends with a NUL. */
   char name[HBEAT_NAME_MAX];
+  /* The listener that the link came to, or that the event is about; or 0. */
+  uint64_t listener;
+  /* CONNECTING: number of the attempt, from 1. */
+  uint32_t attempt;
+  /* CONNECTING: in how many ms the attempt begins; or HBEAT_UNKNOWN. */
+  uint32_t next_ms;
 } hbeat_event;
 
 /* Told about an event. It must not throw, longjmp out or end its thread: see the head of this header. */

@@ -346,7 +346,7 @@ fn adds_up(bench: &Bench) {
     bench.engine.close(bench.beating).unwrap();
     bench.engine.close(bench.observing).unwrap();
     let after = check();
-    assert_eq!((by_state(&after), after[Counted::Closed]), ([0; 4], 2));
+    assert_eq!((by_state(&after), after[Counted::Closed]), ([0; 5], 2));
 }
 
 #[test]

@@ -167,7 +167,12 @@ enum class event_type : std::uint32_t {
     pause = HBEAT_EVENT_PAUSE,
     app_not_responding = HBEAT_EVENT_APP_NOT_RESPONDING,
     engine_failed = HBEAT_EVENT_ENGINE_FAILED,
-    would_be_down = HBEAT_EVENT_WOULD_BE_DOWN
+    would_be_down = HBEAT_EVENT_WOULD_BE_DOWN,
+    connecting = HBEAT_EVENT_CONNECTING,
+    accepted = HBEAT_EVENT_ACCEPTED,
+    peer_state = HBEAT_EVENT_PEER_STATE,
+    strike = HBEAT_EVENT_STRIKE,
+    listener_limit = HBEAT_EVENT_LISTENER_LIMIT
 };
 
 enum class run : std::uint32_t { threads = HBEAT_RUN_THREADS, application = HBEAT_RUN_APPLICATION };

@@ -7,6 +7,9 @@ use super::{Policy, Stamp};
 pub enum State {
     /// Opened and not started: nothing is due, nothing is judged.
     Paused,
+    /// There is no connection that was heard from yet: of links whose connection the engine makes itself. The core
+    /// never comes to it.
+    Connecting,
     /// Alive as far as anyone can tell.
     Up,
     /// At least one try was missed; some are left.
@@ -17,13 +20,14 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Paused, Self::Up, Self::Suspect, Self::Down];
+    pub const ALL: [Self; 5] = [Self::Paused, Self::Connecting, Self::Up, Self::Suspect, Self::Down];
 
     /// Its name, as in log lines.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Paused => "paused",
+            Self::Connecting => "connecting",
             Self::Up => "up",
             Self::Suspect => "suspect",
             Self::Down => "down",

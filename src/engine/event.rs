@@ -40,6 +40,16 @@ pub enum EventKind {
     EngineFailed = 12,
     /// What would be the verdict, with `observe_only`.
     WouldBeDown = 13,
+    /// The engine makes a connection, now or later.
+    Connecting = 14,
+    /// A peer came to a listener and proved itself.
+    Accepted = 15,
+    /// The state that the peer tells in its beats and answers changed.
+    PeerState = 16,
+    /// The peer beat too often.
+    Strike = 17,
+    /// A listener takes nobody in for a while.
+    ListenerLimit = 18,
 }
 
 impl EventKind {
@@ -50,7 +60,7 @@ impl EventKind {
     }
 
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::Send,
         Self::Up,
         Self::Suspect,
@@ -64,6 +74,11 @@ impl EventKind {
         Self::AppNotResponding,
         Self::EngineFailed,
         Self::WouldBeDown,
+        Self::Connecting,
+        Self::Accepted,
+        Self::PeerState,
+        Self::Strike,
+        Self::ListenerLimit,
     ];
 
     /// Its name, the first word of a log line.
@@ -83,6 +98,11 @@ impl EventKind {
             Self::AppNotResponding => "APP_NOT_RESPONDING",
             Self::EngineFailed => "ENGINE_FAILED",
             Self::WouldBeDown => "WOULD_BE_DOWN",
+            Self::Connecting => "CONNECTING",
+            Self::Accepted => "ACCEPTED",
+            Self::PeerState => "PEER_STATE",
+            Self::Strike => "STRIKE",
+            Self::ListenerLimit => "LISTENER_LIMIT",
         }
     }
 }
@@ -110,7 +130,8 @@ pub struct Event {
     pub sequence: u32,
     /// How many changes it stands for, at least 1.
     pub count: u32,
-    /// DOWN by report: its detail; PAUSE: length in ms.
+    /// DOWN by report: its detail; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
+    /// system's error number, if there is one.
     pub detail: u32,
     /// Latest round-trip time.
     pub rtt_us: Option<u32>,
@@ -124,11 +145,17 @@ pub struct Event {
     pub send_queue_bytes: Option<u32>,
     /// The link's name, if it has one.
     pub name: Option<Arc<str>>,
+    /// The listener that it came to, or that it is about.
+    pub listener: Option<LinkId>,
+    /// CONNECTING: the number of the attempt, from 1.
+    pub attempt: u32,
+    /// CONNECTING: in how many milliseconds the attempt begins.
+    pub next_ms: Option<u32>,
 }
 
 impl Event {
     /// An event of the engine itself, of which nothing more is known.
-    pub(super) fn of_engine(kind: EventKind, at_ns: u64) -> Self {
+    pub(crate) fn of_engine(kind: EventKind, at_ns: u64) -> Self {
         Self {
             kind,
             link: None,
@@ -147,6 +174,9 @@ impl Event {
             unread_bytes: None,
             send_queue_bytes: None,
             name: None,
+            listener: None,
+            attempt: 0,
+            next_ms: None,
         }
     }
 
@@ -184,6 +214,12 @@ impl fmt::Display for Event {
             write!(f, " length={}", Seconds(self.detail))?;
         } else if self.detail != 0 {
             write!(f, " detail={}", self.detail)?;
+        }
+        if self.attempt > 0 {
+            write!(f, " attempt={}", self.attempt)?;
+        }
+        if let Some(next_ms) = self.next_ms {
+            write!(f, " next={}", Seconds(next_ms))?;
         }
         if self.tries_max > 0 {
             write!(f, " tries={}/{}", self.tries, self.tries_max)?;
@@ -248,6 +284,7 @@ mod tests {
             unread_bytes: Some(0),
             send_queue_bytes: Some(0),
             name: Some("gd-mt-07".into()),
+            ..Event::of_engine(EventKind::Down, 0)
         }
     }
 

@@ -196,8 +196,8 @@ impl Inner {
     /// One line a change of state, and one for whatever an operator should know.
     pub(super) fn log_event(&self, event: &Event) {
         let level = match event.kind {
-            EventKind::Send | EventKind::Answer | EventKind::BeatReceived => return,
-            EventKind::Up | EventKind::Closed => Level::Info,
+            EventKind::Send | EventKind::Answer | EventKind::BeatReceived | EventKind::PeerState => return,
+            EventKind::Up | EventKind::Closed | EventKind::Connecting | EventKind::Accepted => Level::Info,
             _ => Level::Warning,
         };
         if self.logs() {

@@ -248,7 +248,7 @@ impl Model {
 
     fn next(&self, s: &Step<'_>) -> Option<i64> {
         let due = match self.state {
-            State::Paused => None,
+            State::Paused | State::Connecting => None,
             State::Down => match s.up_interval() {
                 0 => None,
                 interval => Some(self.interval_began + interval),
@@ -310,7 +310,7 @@ impl Model {
 
     fn tick(&mut self, s: &mut Step<'_>) {
         match self.state {
-            State::Paused => return,
+            State::Paused | State::Connecting => return,
             State::Down => return self.look_while_down(s),
             State::Up | State::Suspect => {}
         }

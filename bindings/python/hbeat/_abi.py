@@ -9,8 +9,8 @@ FOREVER = 0xFFFFFFFF
 UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
-EVENTS_DEFAULT = 16190
-EVENTS_ALL = 16382
+EVENTS_DEFAULT = 524094
+EVENTS_ALL = 524286
 CAUSES_MAX = 16
 BELOW_MAX = 32
 
@@ -56,6 +56,9 @@ class CEvent(Structure):
         ("unread_bytes", c_int32),
         ("send_queue_bytes", c_int32),
         ("name", c_char * NAME_MAX),
+        ("listener", c_uint64),
+        ("attempt", c_uint32),
+        ("next_ms", c_uint32),
     ]
 
 

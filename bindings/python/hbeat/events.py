@@ -16,8 +16,8 @@ logger = logging.getLogger("hbeat")
 logger.addHandler(logging.NullHandler())
 
 # What a line is logged for, and how loud: as hbeat's own on_log.
-NOT_LOGGED = {EventType.SEND, EventType.ANSWER, EventType.BEAT_RECEIVED}
-QUIET = {EventType.UP, EventType.CLOSED}
+NOT_LOGGED = {EventType.SEND, EventType.ANSWER, EventType.BEAT_RECEIVED, EventType.PEER_STATE}
+QUIET = {EventType.UP, EventType.CLOSED, EventType.CONNECTING, EventType.ACCEPTED}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Event:
     unread_bytes: Optional[int]
     send_queue_bytes: Optional[int]
     name: str
+    attempt: int  # CONNECTING: which one, from 1
+    next_ms: Optional[int]  # CONNECTING: in how many ms it begins
     _raw: CEvent = field(repr=False, compare=False)
 
     @property
@@ -78,7 +80,7 @@ def event_of(raw: CEvent, link: "Optional[Link]") -> Event:
         tries_max=raw.tries_max, sequence=raw.sequence, count=raw.count, detail=raw.detail, rtt_us=known(raw.rtt_us),
         last_received_ms=known(raw.last_received_ms), last_sent_ms=known(raw.last_sent_ms),
         unread_bytes=counted(raw.unread_bytes), send_queue_bytes=counted(raw.send_queue_bytes),
-        name=raw.name.decode("utf-8", "replace"), _raw=raw)
+        name=raw.name.decode("utf-8", "replace"), attempt=raw.attempt, next_ms=known(raw.next_ms), _raw=raw)
     return event
 
 

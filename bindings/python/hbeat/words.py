@@ -18,6 +18,11 @@ class EventType(IntEnum):
     APP_NOT_RESPONDING = 11
     ENGINE_FAILED = 12
     WOULD_BE_DOWN = 13
+    CONNECTING = 14
+    ACCEPTED = 15
+    PEER_STATE = 16
+    STRIKE = 17
+    LISTENER_LIMIT = 18
 
 
 class State(IntEnum):

@@ -5,7 +5,7 @@ use super::*;
 impl Step<'_> {
     pub(super) fn deadline(&self) -> Option<Stamp> {
         let due = match self.link.state {
-            State::Paused => None,
+            State::Paused | State::Connecting => None,
             State::Down => self.revival_due(),
             State::Up | State::Suspect => {
                 let again = self.link.has(flag::AGAIN).then_some(self.link.due);

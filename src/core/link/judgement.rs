@@ -6,7 +6,7 @@ impl Step<'_> {
     /// Judges first, then gives the beats that are due. At a Tick a judgement only asks for the facts.
     pub(super) fn act(&mut self, facts: Option<Facts>) {
         match self.link.state {
-            State::Paused => {}
+            State::Paused | State::Connecting => {}
             State::Down => self.try_to_revive(),
             State::Up | State::Suspect => {
                 self.report_partial();
