@@ -154,6 +154,15 @@ extern "C" {
 /* policy.resend: each try carries that of the first one (CMPP). */
 #define HBEAT_RESEND_SAME 1u
 
+/* policy.on_no_progress: beats and answers go on. */
+#define HBEAT_NO_PROGRESS_GO_ON 0u
+
+/* policy.on_no_progress: they say that the application does not respond, where the protocol can (heart). */
+#define HBEAT_NO_PROGRESS_FLAG 1u
+
+/* policy.on_no_progress: they stop. */
+#define HBEAT_NO_PROGRESS_STOP 2u
+
 /* engine_options.run: hbeat's own threads turn the engine. */
 #define HBEAT_RUN_THREADS 0u
 
@@ -438,6 +447,22 @@ typedef struct hbeat_policy {
    within the timeout of another; what would be DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
    */
   uint32_t observe_only;
+  /*
+   The peer is to beat no more often than each so many milliseconds; 0 = as often as it likes. What jitter of a
+   quarter, retries and a network that held beats up can make of that is allowed; each beat beyond it is a strike
+   (HBEAT_EVENT_STRIKE), unless data came since the last one.
+   */
+  uint32_t least_ms;
+  /* The strike after so many is the verdict, HBEAT_CAUSE_POLICED: 0 to 255; 0 = 3. 0 where least_ms is 0. */
+  uint32_t strikes;
+  /*
+   How long the application may go without hbeat_engine_progress or hbeat_link_progress before it counts as not
+   responding: HBEAT_EVENT_APP_NOT_RESPONDING, and no verdict against the peer for late_reader_limit_ms at most;
+   0 = nobody asks.
+   */
+  uint32_t progress_ms;
+  /* What then becomes of beats and answers: HBEAT_NO_PROGRESS_*; GO_ON where progress_ms is 0 or observe_only is 1. */
+  uint32_t on_no_progress;
 } hbeat_policy;
 
 /*
@@ -885,9 +910,9 @@ hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size
 /*
  Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
  changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
- late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
- periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer,
- observe_only (yes, no). The policy is checked as by hbeat_policy_check.
+ late_reader_limit, least, progress (250ms, 2.5s, 3min, 24h or 0); tries, up_after, strikes (a number); jitter (0%
+ to 25%); strategy (idle, periodic); idle_on (received, either); proof (any, answer); resend (new, same);
+ answer_expected, answer, observe_only (yes, no); on_no_progress (go_on, flag, stop). The policy is checked as by hbeat_policy_check.
 
  Threads: any.
  In a callback: yes.
@@ -896,7 +921,9 @@ hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size
  where the caller's struct is older than a word of the text.
  Since: 0.1.0
  */
-hbeat_status hbeat_policy_parse(struct hbeat_policy *policy, size_t policy_size, const char *text);
+hbeat_status hbeat_policy_parse(struct hbeat_policy *policy,
+                                size_t policy_size,
+                                const char *text);
 
 /*
  Writes the policy as one line that hbeat_policy_parse reads back: at most capacity - 1 bytes and a NUL. *length is

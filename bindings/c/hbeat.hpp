@@ -180,6 +180,11 @@ enum class strategy : std::uint32_t { idle = HBEAT_STRATEGY_IDLE, periodic = HBE
 enum class idle_on : std::uint32_t { received = HBEAT_IDLE_ON_RECEIVED, either = HBEAT_IDLE_ON_EITHER };
 enum class proof : std::uint32_t { any = HBEAT_PROOF_ANY, answer = HBEAT_PROOF_ANSWER };
 enum class resend : std::uint32_t { new_number = HBEAT_RESEND_NEW, same_number = HBEAT_RESEND_SAME };
+enum class no_progress : std::uint32_t {
+    go_on = HBEAT_NO_PROGRESS_GO_ON,
+    flag = HBEAT_NO_PROGRESS_FLAG,
+    stop = HBEAT_NO_PROGRESS_STOP
+};
 enum class log_level : std::uint32_t { info = HBEAT_LOG_INFO, warning = HBEAT_LOG_WARNING };
 enum class phase : std::uint32_t {
     running = HBEAT_PHASE_RUNNING,
@@ -407,6 +412,10 @@ class policy : public detail::fields<hbeat_policy> {
     milliseconds late_reader_limit() const noexcept { return milliseconds(raw_.late_reader_limit_ms); }
     std::uint32_t up_after() const noexcept { return raw_.up_after; }
     bool observe_only() const noexcept { return raw_.observe_only != 0; }
+    milliseconds least() const noexcept { return milliseconds(raw_.least_ms); }
+    std::uint32_t strikes() const noexcept { return raw_.strikes; }
+    milliseconds progress() const noexcept { return milliseconds(raw_.progress_ms); }
+    hbeat::no_progress on_no_progress() const noexcept { return static_cast<hbeat::no_progress>(raw_.on_no_progress); }
 
     policy &interval(milliseconds time) noexcept { return raw_.interval_ms = detail::ms_of(time), *this; }
     policy &timeout(milliseconds time) noexcept { return raw_.timeout_ms = detail::ms_of(time), *this; }
@@ -423,6 +432,10 @@ class policy : public detail::fields<hbeat_policy> {
     policy &late_reader_limit(milliseconds time) noexcept { return raw_.late_reader_limit_ms = detail::ms_of(time), *this; }
     policy &up_after(std::uint32_t intervals) noexcept { return raw_.up_after = intervals, *this; }
     policy &observe_only(bool yes) noexcept { return raw_.observe_only = yes, *this; }
+    policy &least(milliseconds time) noexcept { return raw_.least_ms = detail::ms_of(time), *this; }
+    policy &strikes(std::uint32_t count) noexcept { return raw_.strikes = count, *this; }
+    policy &progress(milliseconds time) noexcept { return raw_.progress_ms = detail::ms_of(time), *this; }
+    policy &on_no_progress(hbeat::no_progress value) noexcept { return raw_.on_no_progress = static_cast<std::uint32_t>(value), *this; }
 
     code check() const { status s; check(s); return s.check(); }
     code check(status &s) const noexcept { return s.set(hbeat_policy_check(&raw_)); }

@@ -292,6 +292,11 @@ TEST(a_policy_is_a_value, "K94 K95 K106") {
     CHECK(policy.proof() == hbeat::proof::answer && !policy.answer() && policy.answer_expected());
     CHECK(policy.partial() == seconds(1) && policy.late_reader_limit() == seconds(9) && policy.hold_time() == ms(0));
     CHECK(policy.up_after() == 0 && policy.jitter_percent() > 0);
+    policy.least(seconds(20)).strikes(5).progress(seconds(7)).on_no_progress(hbeat::no_progress::stop);
+    CHECK(policy.least() == seconds(20) && policy.strikes() == 5 && policy.progress() == seconds(7));
+    CHECK(policy.on_no_progress() == hbeat::no_progress::stop);
+    policy.on_no_progress(hbeat::no_progress::flag);
+    CHECK(policy.text().find("least=20s strikes=5 progress=7s on_no_progress=flag") != std::string::npos);
     CHECK_THROWS(hbeat::policy("cmpp intervall=1s"), code::invalid, "intervall=1s");
     CHECK_THROWS(hbeat::policy(std::string("cmpp\0 tries=1", 13)), code::invalid, "NUL");
     CHECK_THROWS(hbeat::policy(static_cast<const char *>(nullptr)), code::null, "text");

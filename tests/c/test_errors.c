@@ -398,6 +398,10 @@ TEST(policies_out_of_range, "K93") {
     BAD_POLICY(partial_ms, UINT32_MAX, "4294967295");
     BAD_POLICY(late_reader_limit_ms, UINT32_MAX, "4294967295");
     BAD_POLICY(up_after, UINT32_MAX, "4294967295");
+    BAD_POLICY(least_ms, UINT32_MAX, "4294967295");
+    BAD_POLICY(strikes, 256, "256");
+    BAD_POLICY(progress_ms, UINT32_MAX, "4294967295");
+    BAD_POLICY(on_no_progress, 3, "3");
 }
 
 TEST(policies_that_contradict_themselves, "K94") {
@@ -414,6 +418,12 @@ TEST(policies_that_contradict_themselves, "K94") {
     policy.interval_ms = 0; /* neither beats nor a hold time: nothing would ever happen */
     policy.hold_time_ms = 0;
     refused(&policy, "interval_ms", "hold_time_ms");
+    policy = cmpp();
+    policy.strikes = 1; /* nothing is policed */
+    refused(&policy, "strikes", "least_ms");
+    policy = cmpp();
+    policy.on_no_progress = HBEAT_NO_PROGRESS_STOP; /* nobody asks for progress */
+    refused(&policy, "on_no_progress", "progress_ms");
     memset(&policy, 0, sizeof policy);
     policy.struct_size = sizeof policy;
     refused(&policy, "timeout_ms", "0");

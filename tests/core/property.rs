@@ -3,8 +3,8 @@
 
 use crate::model::{Core, Model, Real};
 use hbeat::core::{
-    Answered, Cause, Change, Context, Facts, IdleOn, Input, Notice, Output, Pause, Policy, Proof, Resend, Stamp, State,
-    Strategy,
+    Answered, Cause, Change, Context, Facts, IdleOn, Input, NoProgress, Notice, Output, Pause, Policy, Proof, Resend,
+    Stamp, State, Strategy,
 };
 use proptest::prelude::*;
 
@@ -70,6 +70,11 @@ fn a_policy() -> impl Strategy2<Value = Policy> {
                 late_reader_limit_ms,
                 up_after: if observe_only { 0 } else { up_after },
                 observe_only,
+                // None of the step function's business.
+                least_ms: 0,
+                strikes: 0,
+                progress_ms: 0,
+                on_no_progress: NoProgress::GoOn,
             }
         },
     )

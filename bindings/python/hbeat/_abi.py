@@ -33,6 +33,10 @@ class CPolicy(Structure):
         ("late_reader_limit_ms", c_uint32),
         ("up_after", c_uint32),
         ("observe_only", c_uint32),
+        ("least_ms", c_uint32),
+        ("strikes", c_uint32),
+        ("progress_ms", c_uint32),
+        ("on_no_progress", c_uint32),
     ]
 
 

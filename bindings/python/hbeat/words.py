@@ -83,6 +83,14 @@ class Resend(IntEnum):
     SAME = 1
 
 
+class NoProgress(IntEnum):
+    """What becomes of beats and answers while the application makes no progress."""
+
+    GO_ON = 0
+    FLAG = 1
+    STOP = 2
+
+
 class Run(IntEnum):
     """Who turns the engine: a thread of hbeat's, or the application with Engine.drive."""
 
