@@ -318,7 +318,8 @@ impl Turn<'_> {
         if output.judge {
             let seen = row.fd.map(observe).unwrap_or_default();
             observed = Some(seen);
-            let facts = Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full };
+            let facts =
+                Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full, app_stuck: false };
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
             output.partial_frame |= partial_frame;
         }
