@@ -2,6 +2,7 @@
 
 use super::error::{Code, Error};
 use super::event::Event;
+use crate::core::Backoff;
 use crate::net;
 use crate::wire::Protocol;
 
@@ -135,6 +136,24 @@ pub struct LinkOptions {
     pub start_paused: bool,
     /// Which events are asked for; `None`: as the engine.
     pub events: Option<u32>,
+    /// When a connection that the engine carries is made anew.
+    pub reconnect: Reconnect,
+    /// How many attempts in a row may fail before such a link is given up; 0: any number.
+    pub attempts: u32,
+    /// The delays between them.
+    pub backoff: Backoff,
+}
+
+/// Whether a lost connection that the engine carries is made anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reconnect {
+    /// Where the engine dialled it.
+    #[default]
+    Default,
+    /// Always.
+    Yes,
+    /// Never.
+    No,
 }
 
 impl Default for LinkOptions {
@@ -146,6 +165,9 @@ impl Default for LinkOptions {
             data: LinkData::default(),
             start_paused: false,
             events: None,
+            reconnect: Reconnect::default(),
+            attempts: 0,
+            backoff: Backoff::default(),
         }
     }
 }
