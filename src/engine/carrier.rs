@@ -25,6 +25,8 @@ pub struct Carried {
     pub attempts_max: u32,
     pub backoff: Backoff,
     pub attempts: Attempts,
+    /// Attempts since the peer was heard last, the present one included.
+    pub tried: u32,
     /// Why the latest attempt failed, or the connection before it was lost.
     pub failure: Option<Failure>,
 }
@@ -83,6 +85,7 @@ impl Carried {
             attempts_max,
             backoff,
             attempts: Attempts::default(),
+            tried: 0,
             failure: None,
         }
     }
@@ -100,6 +103,7 @@ impl Carried {
             attempts_max,
             backoff,
             attempts: Attempts::default(),
+            tried: 0,
             failure: None,
         }
     }
@@ -122,9 +126,13 @@ impl Carried {
         matches!(self.phase, Phase::Greeting | Phase::Up)
     }
 
-    /// The number of the present attempt, from 1; 0 once the peer was heard.
+    /// The number of the present attempt, or of the one that is waited for, from 1; 0 once the peer was heard.
     pub fn attempt(&self) -> u32 {
-        if self.is_connecting() { self.attempts.failures.saturating_add(1) } else { 0 }
+        match self.phase {
+            Phase::Up | Phase::Lost => 0,
+            Phase::Waiting { .. } => self.tried.saturating_add(1),
+            _ => self.tried,
+        }
     }
 }
 

@@ -98,9 +98,9 @@ pub struct Options {
 }
 
 /// Events that are handed out unless an engine or a link asks for others: all but ANSWER and BEAT_RECEIVED.
-pub const EVENTS_DEFAULT: u32 = 524094;
+pub const EVENTS_DEFAULT: u32 = 65342;
 /// All events.
-pub const EVENTS_ALL: u32 = 524286;
+pub const EVENTS_ALL: u32 = 65534;
 
 impl Default for Options {
     fn default() -> Self {

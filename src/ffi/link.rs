@@ -750,7 +750,7 @@ mod tests {
         assert!(sentence.starts_with("name is too long (\"nnn") && sentence.ends_with("allowed are 63 bytes"));
         assert!(refused(hbeat_link_options { name: c"\xC3".as_ptr(), ..zero() }).ends_with("is not UTF-8 at byte 0"));
         assert_eq!(refused(hbeat_link_options { start_paused: 2, ..zero() }), "start_paused is 2, allowed is 0 or 1");
-        assert!(refused(hbeat_link_options { events: 1 << 19, ..zero() }).starts_with("events is 0x80000"));
+        assert!(refused(hbeat_link_options { events: 1 << 16, ..zero() }).starts_with("events is 0x10000"));
     }
 
     #[test]

@@ -79,6 +79,8 @@ class LinkInfo:
     would_be_downs: int
     rtt_count: int
     rtt_sum_us: int
+    attempt: int
+    next_ms: Optional[int]
 
 
 # What makes of a number in C what the field is; of the others an int.
@@ -91,6 +93,7 @@ READ: Dict[str, Callable[[Any], Any]] = {
     "rtt_us": known,
     "rtt_min_us": known,
     "rtt_max_us": known,
+    "next_ms": known,
     "unread_bytes": counted,
     "send_queue_bytes": counted,
     "name": lambda name: name.decode("utf-8", "replace"),

@@ -52,9 +52,11 @@ impl Turn<'_> {
 
     /// A carried link was opened.
     pub(super) fn set_out(&mut self, index: u32) {
+        let now = self.turns.clock.latest();
         let Some(carried) = self.carried(index) else { return };
-        match std::mem::replace(&mut carried.phase, Phase::LookingUp) {
+        match std::mem::replace(&mut carried.phase, Phase::Waiting { at: now }) {
             Phase::HandedOver(socket) => {
+                carried.tried = 1;
                 match self.shard.poller().and_then(|poller| poller.watch(socket, index as usize)) {
                     Ok(connection) => {
                         self.begin(index, connection);
@@ -76,6 +78,7 @@ impl Turn<'_> {
         let link = LinkId::new(self.shard.number, row.key);
         let Some(carried) = row.carried.as_deref_mut() else { return };
         carried.phase = Phase::LookingUp;
+        carried.tried = carried.tried.saturating_add(1);
         let Some(endpoint) = carried.endpoint.clone() else { return self.connect(index) };
         match endpoint.addresses() {
             Some(known) => self.resolved(index, known),
@@ -218,6 +221,7 @@ impl Turn<'_> {
         }
         carried.phase = Phase::Up;
         carried.attempts.up(now_ms);
+        carried.tried = 0;
         carried.failure = None;
         (row.state_since, row.detail) = (now, 0);
         self.turns.stats.count(Counted::Ups);
@@ -282,7 +286,7 @@ impl Turn<'_> {
         (carried.connection, row.fd) = (None, None);
         carried.failure = Some(failure);
         let delay_ms = carried.attempts.failed(&carried.backoff, now_ms, random);
-        let used_up = carried.attempts_max > 0 && carried.attempts.failures >= carried.attempts_max;
+        let used_up = carried.attempts_max > 0 && carried.tried >= carried.attempts_max;
         if !carried.reconnects || used_up {
             carried.phase = Phase::Lost;
             return;
