@@ -80,9 +80,14 @@ pub enum Said {
         counted: bool,
     },
     Desync,
+    /// The peer told another state, so many times.
+    PeerState {
+        changes: u32,
+    },
     Report {
         cause: Cause,
         detail: u32,
     },
     Policy(Arc<Policy>),
+    Data(LinkData),
 }

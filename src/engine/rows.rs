@@ -1,5 +1,6 @@
 //! What only a shard's turn touches of its links.
 
+use super::app_state::AppStates;
 use super::desk::Desk;
 use super::options::LinkData;
 use super::stats::{Rtt, Tally};
@@ -32,6 +33,13 @@ pub struct Row {
     pub detail: u32,
     pub tally: Tally,
     pub rtt: Rtt,
+}
+
+impl Row {
+    /// The states that its beats and answers carry, if they do.
+    pub fn states(&self) -> Option<&AppStates> {
+        self.desk.as_ref()?.states.as_deref()
+    }
 }
 
 /// How many policies are kept for the next link.

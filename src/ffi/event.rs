@@ -111,7 +111,8 @@ pub enum hbeat_event_type {
     HBEAT_EVENT_CONNECTING = 14,
     /// A peer came to a listener and proved itself: the first event of a link that is new and UP.
     HBEAT_EVENT_ACCEPTED = 15,
-    /// The state that the peer tells in its beats and answers changed.
+    /// The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
+    /// bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
     HBEAT_EVENT_PEER_STATE = 16,
     /// The peer beats more often than least_ms allows; detail says how often it was caught since it was forgiven last.
     HBEAT_EVENT_STRIKE = 17,
@@ -130,7 +131,7 @@ pub struct hbeat_event {
     pub r#type: u32,
     /// Which link; 0 for an event of the engine.
     pub link: hbeat_link,
-    /// What the application gave to hbeat_link_open.
+    /// What the application gave to hbeat_link_open, or to hbeat_link_set_data since.
     pub link_data: *mut c_void,
     /// When it happened, on the engine's clock.
     pub at_ns: u64,
@@ -147,7 +148,7 @@ pub struct hbeat_event {
     /// How many changes this event stands for: more than 1 when the application was late.
     pub count: u32,
     /// DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-    /// system's error number, or 0. STRIKE, LISTENER_LIMIT: see there.
+    /// system's error number, or 0. PEER_STATE, STRIKE, LISTENER_LIMIT: see there.
     pub detail: u32,
     /// Latest round-trip time in microseconds, or HBEAT_UNKNOWN.
     pub rtt_us: u32,

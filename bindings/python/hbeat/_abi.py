@@ -9,6 +9,7 @@ FOREVER = 0xFFFFFFFF
 UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
+APP_STATE_MAX = 1024
 EVENTS_DEFAULT = 524094
 EVENTS_ALL = 524286
 CAUSES_MAX = 16
@@ -148,6 +149,7 @@ class CInfo(Structure):
         ("would_be_downs", c_uint64),
         ("rtt_count", c_uint64),
         ("rtt_sum_us", c_uint64),
+        ("peer_states_left_out", c_uint64),
     ]
 
 
@@ -257,6 +259,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_link_beat_received": (Status, [Engine, Link, c_uint32, Now]),
     "hbeat_link_report_down": (Status, [Engine, Link, c_uint32, c_uint32]),
     "hbeat_link_set_policy": (Status, [Engine, Link, POINTER(CPolicy)]),
+    "hbeat_link_set_state": (Status, [Engine, Link, c_void_p, c_size_t]),
+    "hbeat_link_peer_state": (Status, [Engine, Link, c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_link_info": (Status, [Engine, Link, POINTER(CInfo)]),
 }
 
