@@ -134,6 +134,9 @@ extern "C" {
 /* A buffer of so many bytes holds at least one frame of every protocol. */
 #define HBEAT_FRAME_MAX 2048
 
+/* How long the state may be that a link's beats and answers carry, in bytes. */
+#define HBEAT_APP_STATE_MAX 1024
+
 /* policy.strategy: a beat is due when the link was idle for interval_ms. */
 #define HBEAT_STRATEGY_IDLE 0u
 
@@ -383,7 +386,10 @@ typedef enum hbeat_event_type {
    nothing.
    */
   HBEAT_EVENT_CONNECTING = 14,
-  /* The state that the peer tells in its beats and answers changed. */
+  /*
+   The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
+   bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
+   */
   HBEAT_EVENT_PEER_STATE = 15
 } hbeat_event_type;
 
@@ -487,7 +493,7 @@ typedef struct hbeat_event {
   uint32_t type;
   /* Which link; 0 for an event of the engine. */
   hbeat_link link;
-  /* What the application gave to hbeat_link_open. */
+  /* What the application gave to hbeat_link_open, or to hbeat_link_set_data since. */
   void *link_data;
   /* When it happened, on the engine's clock. */
   uint64_t at_ns;
@@ -505,7 +511,7 @@ typedef struct hbeat_event {
   uint32_t count;
   /*
    DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-   system's error number, or 0.
+   system's error number, or 0. PEER_STATE: see there.
    */
   uint32_t detail;
   /* Latest round-trip time in microseconds, or HBEAT_UNKNOWN. */
@@ -650,7 +656,7 @@ typedef struct hbeat_info {
   uint32_t protocol;
   /* The link. */
   hbeat_link link;
-  /* What the application gave to hbeat_link_open. */
+  /* What the application gave to hbeat_link_open, or to hbeat_link_set_data since. */
   void *link_data;
   /* How long ago something was received last; or HBEAT_UNKNOWN. */
   uint32_t last_received_ms;
@@ -704,6 +710,8 @@ typedef struct hbeat_info {
   uint32_t attempt;
   /* CONNECTING: in how many ms the attempt begins; HBEAT_UNKNOWN: it has begun. */
   uint32_t next_ms;
+  /* Frames of the peer that had no room for its state: what hbeat_link_peer_state gives may be older than they. */
+  uint64_t peer_states_left_out;
 } hbeat_info;
 
 /*
@@ -1489,6 +1497,21 @@ hbeat_status hbeat_link_report_down(struct hbeat_engine *engine, hbeat_link link
 hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link, const struct hbeat_policy *policy);
 
 /*
+ Gives a link another link_data, as one needs who did not open it. hbeat_link_info gives it from here on, and so does
+ each event that is made after this call; CLOSED or release gets what was set last. Events that wait already keep the
+ value before: it is not used any more once hbeat_engine_quiesce was OK, or with CLOSED or release. That one is the
+ application's to free. Where another thread closes the link or stops the engine at the same time, its end may come with
+ either.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_set_data(struct hbeat_engine *engine, hbeat_link link, void *link_data);
+
+/*
  All that is known of a link; also after DOWN, until it is closed. info->struct_size must be set.
 
  Threads: any.
@@ -1498,6 +1521,48 @@ hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link,
  Since: 0.1.0
  */
 hbeat_status hbeat_link_info(const struct hbeat_engine *engine, hbeat_link link, struct hbeat_info *info);
+
+/*
+ ==== State in the beat ====
+
+ Tells the peer something of the application in every beat and answer of the link that is taken from here on: up to
+ HBEAT_APP_STATE_MAX bytes that mean what the two applications agree upon (how long their queues are, which of two
+ nodes leads). hbeat copies them. length 0: nothing is told any more. Only with protocol "heart". Nothing is sent
+ because of it: the peer knows it with the next beat or answer.
+
+ In a datagram an answer is never larger than its beat: where the state does not fit, it is left out and the answer says
+ so. Both sides then better set states of the same length, or the one that does not beat a shorter one.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; INVALID: more than HBEAT_APP_STATE_MAX bytes; WRONG_MODE where the
+ protocol is not "heart".
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_set_state(struct hbeat_engine *engine, hbeat_link link, const void *bytes, size_t length);
+
+/*
+ Copies the state that the peer told last into buffer; *length is how long it is, 0: it told none. A buffer of
+ HBEAT_APP_STATE_MAX bytes holds every state. HBEAT_INFO_MORE: capacity is less than *length; nothing was written, and
+ the state is still there. buffer may be NULL if capacity is 0.
+
+ Each beat and answer that hbeat_link_feed found whole and valid says what it is by then, answers that match no beat
+ included; a frame that was rejected changes nothing, and neither does one that had no room for the state
+ (peer_states_left_out of hbeat_info counts those). hbeat keeps one state of a link, the latest; also while the link is
+ DOWN, until it is closed.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; WRONG_MODE where the protocol is not "heart".
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
+                                   hbeat_link link,
+                                   void *buffer,
+                                   size_t capacity,
+                                   size_t *length);
 
 /*
  ==== Numbers ====

@@ -26,7 +26,7 @@
  and event::link() gives, may be copied, does the same things, and closes nothing by itself. policy is a plain value:
  it holds nothing that could be owned, so it is copied.
 
- The data given to open, of any type, belongs to the link. It is destroyed once, when hbeat will not use it any more:
+ The data given to open, of any type, belongs to the link (so hbeat_link_set_data has no place here). It is destroyed once, when hbeat will not use it any more:
  on the thread that runs on_event, or inside wait, drive, advance, stop or ~engine. That stands for HBEAT_EVENT_CLOSED,
  which C++ programs do not get. It may own the link itself.
 
@@ -706,6 +706,39 @@ class link_ref {
     code set_policy(const hbeat::policy &policy) const { status s; set_policy(policy, s); return s.check(); }
     code set_policy(const hbeat::policy &policy, status &s) const noexcept {
         return settle(s, hbeat_link_set_policy(raw(), id_, &policy.raw()));
+    }
+
+    /* Protocol "heart": what each beat and answer from here on tells the peer's application; length 0: nothing. */
+    code set_state(const void *bytes, std::size_t length) const {
+        status s;
+        set_state(bytes, length, s);
+        return s.check();
+    }
+    code set_state(const void *bytes, std::size_t length, status &s) const noexcept {
+        return settle(s, hbeat_link_set_state(raw(), id_, bytes, length));
+    }
+#if __cplusplus >= 202002L
+    code set_state(std::span<const std::byte> bytes) const { return set_state(bytes.data(), bytes.size()); }
+    code set_state(std::span<const std::byte> bytes, status &s) const noexcept {
+        return set_state(bytes.data(), bytes.size(), s);
+    }
+#endif
+
+    /* What the peer's application told last; empty: nothing. */
+    HBEAT_NODISCARD std::vector<unsigned char> peer_state() const {
+        status s;
+        std::vector<unsigned char> state = peer_state(s);
+        s.check();
+        return state;
+    }
+    HBEAT_NODISCARD std::vector<unsigned char> peer_state(status &s) const {
+        std::vector<unsigned char> state(HBEAT_APP_STATE_MAX);
+        std::size_t length = 0;
+        /* A later library may have longer ones. */
+        while (settle(s, hbeat_link_peer_state(raw(), id_, state.data(), state.size(), &length)) == code::more)
+            state.resize(length);
+        state.resize(length);
+        return state;
     }
 
     HBEAT_NODISCARD hbeat::info info() const { status s; hbeat::info found = info(s); s.check(); return found; }

@@ -38,7 +38,8 @@ extern "C" {
     X(engine_next_deadline) X(engine_advance) X(state_name) X(cause_name) X(event_name) X(event_text) \
     X(link_open) X(link_dial) X(link_adopt) X(link_start) X(link_pause) X(link_close) X(link_received) X(link_sent) X(link_feed) \
     X(link_take) X(link_unsent) X(link_answer_received) X(link_beat_received) X(link_report_down) \
-    X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(engine_stats) X(engine_histogram)
+    X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(link_set_data) \
+    X(link_set_state) X(link_peer_state) X(engine_stats) X(engine_histogram)
 
 /* The functions of the library that was loaded, each with the type that hbeat.h gives it. */
 struct hbeat_load_functions {
@@ -220,6 +221,9 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
 #define hbeat_link_info (hbeat_load_table()->link_info)
 #define hbeat_link_feed_sent (hbeat_load_table()->link_feed_sent)
 #define hbeat_link_beat_sent (hbeat_load_table()->link_beat_sent)
+#define hbeat_link_set_data (hbeat_load_table()->link_set_data)
+#define hbeat_link_set_state (hbeat_load_table()->link_set_state)
+#define hbeat_link_peer_state (hbeat_load_table()->link_peer_state)
 #define hbeat_engine_stats (hbeat_load_table()->engine_stats)
 #define hbeat_engine_histogram (hbeat_load_table()->engine_histogram)
 

@@ -84,6 +84,10 @@ pub enum Said {
         counted: bool,
     },
     Desync,
+    /// The peer told another state, so many times.
+    PeerState {
+        changes: u32,
+    },
     Report {
         cause: Cause,
         detail: u32,
@@ -91,4 +95,5 @@ pub enum Said {
     Policy(Arc<Policy>),
     /// The addresses of its endpoint are known.
     Resolved(io::Result<Vec<Address>>),
+    Data(LinkData),
 }

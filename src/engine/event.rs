@@ -118,7 +118,7 @@ pub struct Event {
     pub sequence: u32,
     /// How many changes it stands for, at least 1.
     pub count: u32,
-    /// DOWN by report: its detail; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
+    /// DOWN by report: its detail; PEER_STATE: its length in bytes; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
     /// system's error number, if there is one.
     pub detail: u32,
     /// Latest round-trip time.

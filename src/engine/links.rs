@@ -1,6 +1,7 @@
 //! The calls about one link. None of them waits for a shard, for another application thread, or for a callback,
 //! but [`Engine::info`], which waits for a turn at most.
 
+use super::app_state::{APP_STATE_MAX, AppStates};
 use super::carrier::Carried;
 use super::clock::micros;
 use super::command::{Command, Opening, Said};
@@ -95,6 +96,8 @@ pub struct Info {
     pub attempt: u32,
     /// CONNECTING: in how many milliseconds it begins; `None`: it has begun.
     pub next_ms: Option<u32>,
+    /// Frames of the peer that had no room for its application's state.
+    pub peer_states_left_out: u64,
 }
 
 fn cannot_carry(protocol: Protocol, right: &str) -> Error {
@@ -146,6 +149,16 @@ impl Found<'_> {
         self.check_open()?;
         let sentence = || format!("protocol is \"none\": the application parses for itself and says {instead}");
         desk.ok_or_else(|| Error::new(Code::WrongMode, sentence()))
+    }
+
+    /// The states that the link's beats and answers carry.
+    fn states<T>(&self, with: impl FnOnce(&AppStates) -> T) -> Result<T, Error> {
+        let desk = self.shard.desks.find(self.key.index);
+        self.check_open()?;
+        desk.as_ref().and_then(|desk| desk.states.as_deref()).map(with).ok_or_else(|| {
+            let protocol = desk.as_ref().map_or(Protocol::None, |desk| desk.protocol);
+            Error::new(Code::WrongMode, format!("protocol is \"{protocol}\": only frames of \"heart\" carry a state"))
+        })
     }
 
     /// Something was sent, maybe the beat taken last; `tells`: the shard may be told.
@@ -434,6 +447,9 @@ impl Engine {
             // It ends a probe: that is news, and a beat that waits to be taken is no longer needed.
             found.tell(Said::Look);
         }
+        if portion.states > 0 {
+            found.tell(Said::PeerState { changes: portion.states });
+        }
         if let Some(desync) = portion.desync {
             found.tell(Said::Desync);
             return Err(Error::new(Code::Desync, format!("the stream is not {}: {desync}", desk.protocol)));
@@ -598,6 +614,39 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives a link another word of the application's: events made from here on carry it, the last one included. Those
+    /// that wait already carry the one before.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn set_data(&self, link: LinkId, data: LinkData) -> Result<(), Error> {
+        self.inner.find(link)?.tell(Said::Data(data));
+        Ok(())
+    }
+
+    /// Sets the application's state, which each beat and answer taken from here on tells the peer; empty: none.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] when it is longer than [`APP_STATE_MAX`], [`Code::WrongMode`] when the link's protocol has no
+    /// room for a state, and as [`start`](Self::start).
+    pub fn set_state(&self, link: LinkId, state: &[u8]) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        if state.len() > APP_STATE_MAX {
+            let sentence = format!("length is {}, allowed is a state of 0 to {APP_STATE_MAX} bytes", state.len());
+            return Err(Error::new(Code::Invalid, sentence));
+        }
+        found.states(|states| states.set(state))
+    }
+
+    /// Copies the state that the peer told last to the front of `buffer`, all of it or, where it does not fit, nothing.
+    /// Gives its length; 0: there is none.
+    ///
+    /// # Errors
+    /// [`Code::WrongMode`] when the link's protocol has no room for a state, and as [`start`](Self::start).
+    pub fn peer_state(&self, link: LinkId, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.inner.find(link)?.states(|states| states.copy_peers(buffer))
+    }
+
     /// What is known of a link, after everything said of it so far. Waits for a turn of its shard at most.
     ///
     /// # Errors
@@ -644,6 +693,7 @@ impl Engine {
                 would_be_downs: tally[Counted::WouldBeDowns].into(),
                 attempt: carried.map_or(0, Carried::attempt),
                 next_ms: carried.and_then(|carried| carried.next_ms(now)),
+                peer_states_left_out: row.states().map_or(0, AppStates::left_out),
             }
         });
         self.inner.nudge();
@@ -676,7 +726,8 @@ impl Found<'_> {
         if self.words.has(beat::PAUSED) {
             return;
         }
-        let fields = desk.fields(now_ns);
+        let state = desk.state();
+        let fields = desk.fields(now_ns, &state);
         let mut ring = desk.ring();
         fault::point(Point::Take);
         while let Some(owed) = ring.front() {
@@ -707,7 +758,8 @@ impl Found<'_> {
         let (number, advanced) = self.number(wanted & beat::AGAIN != 0, sequence.as_deref().copied());
         let mut length = 0;
         if let Some(desk) = desk {
-            match desk.protocol.beat(number, &desk.fields(now_ns), &mut buffer[taken.length..]) {
+            let state = desk.state();
+            match desk.protocol.beat(number, &desk.fields(now_ns, &state), &mut buffer[taken.length..]) {
                 Some(built) => length = built,
                 None => {
                     taken.more = true;

@@ -2,6 +2,7 @@
 //!
 //! - `table`: the words of each link that any thread touches without a lock, and the ids that lead to them
 //! - `desk`: what application threads keep of a link whose protocol hbeat speaks
+//! - `app_state`: what the applications at both ends tell each other
 //! - `command`: what they tell a shard
 //! - `shard`, `rows`: one shard's links and the turn that moves them
 //! - `delivery`, `lanes`: from shard to application
@@ -12,6 +13,7 @@
 //! - `sync`: by what threads meet; `models`: what must hold in whatever order they do
 //! - `fault`: panics on purpose, in the tests' build
 
+mod app_state;
 mod carrier;
 mod clock;
 mod command;
@@ -34,6 +36,7 @@ mod sys;
 mod table;
 
 pub use crate::net::Endpoint;
+pub use app_state::APP_STATE_MAX;
 pub use drive::{Stopped, Waited};
 pub use error::{Code, Error};
 pub(crate) use event::Subject;

@@ -1,5 +1,6 @@
 //! What only a shard's turn touches of its links.
 
+use super::app_state::AppStates;
 use super::carrier::Carried;
 use super::desk::Desk;
 use super::options::LinkData;
@@ -46,6 +47,11 @@ impl Row {
             Some(carried) if carried.is_connecting() => State::Connecting,
             _ => self.link.evidence().state,
         }
+    }
+
+    /// The states that its beats and answers carry, if they do.
+    pub fn states(&self) -> Option<&AppStates> {
+        self.desk.as_ref()?.states.as_deref()
     }
 }
 

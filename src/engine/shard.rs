@@ -5,11 +5,13 @@ mod carry;
 mod turn;
 
 use super::Inner;
+use super::app_state::AppStates;
 use super::command::{Command, Opening, Said};
 use super::delivery::Item;
 use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
+use super::options::LinkData;
 use super::rows::{Row, Rows};
 use super::stats::{Counted, Histogram, Rtt, Stats, Tally};
 use super::sync::channel::{Receiver, Sender, TrySendError, bounded, unbounded};

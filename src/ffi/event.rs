@@ -109,7 +109,8 @@ pub enum hbeat_event_type {
     /// hbeat makes a connection: attempt says for which time, next_ms when, cause and detail why the one before came to
     /// nothing.
     HBEAT_EVENT_CONNECTING = 14,
-    /// The state that the peer tells in its beats and answers changed.
+    /// The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
+    /// bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
     HBEAT_EVENT_PEER_STATE = 15,
 }
 
@@ -124,7 +125,7 @@ pub struct hbeat_event {
     pub r#type: u32,
     /// Which link; 0 for an event of the engine.
     pub link: hbeat_link,
-    /// What the application gave to hbeat_link_open.
+    /// What the application gave to hbeat_link_open, or to hbeat_link_set_data since.
     pub link_data: *mut c_void,
     /// When it happened, on the engine's clock.
     pub at_ns: u64,
@@ -141,7 +142,7 @@ pub struct hbeat_event {
     /// How many changes this event stands for: more than 1 when the application was late.
     pub count: u32,
     /// DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-    /// system's error number, or 0.
+    /// system's error number, or 0. PEER_STATE: see there.
     pub detail: u32,
     /// Latest round-trip time in microseconds, or HBEAT_UNKNOWN.
     pub rtt_us: u32,

@@ -88,7 +88,7 @@ pub struct hbeat_info {
     pub protocol: u32,
     /// The link.
     pub link: hbeat_link,
-    /// What the application gave to hbeat_link_open.
+    /// What the application gave to hbeat_link_open, or to hbeat_link_set_data since.
     pub link_data: *mut c_void,
     /// How long ago something was received last; or HBEAT_UNKNOWN.
     pub last_received_ms: u32,
@@ -142,6 +142,8 @@ pub struct hbeat_info {
     pub attempt: u32,
     /// CONNECTING: in how many ms the attempt begins; HBEAT_UNKNOWN: it has begun.
     pub next_ms: u32,
+    /// Frames of the peer that had no room for its state: what hbeat_link_peer_state gives may be older than they.
+    pub peer_states_left_out: u64,
 }
 
 plain!(hbeat_info {
@@ -181,6 +183,7 @@ plain!(hbeat_info {
     rtt_sum_us,
     attempt,
     next_ms,
+    peer_states_left_out,
 } until name);
 
 impl From<&Info> for hbeat_info {
@@ -222,6 +225,7 @@ impl From<&Info> for hbeat_info {
             rtt_sum_us: info.rtt.map_or(0, |rtt| rtt.sum_us),
             attempt: info.attempt,
             next_ms: or_unknown(info.next_ms),
+            peer_states_left_out: info.peer_states_left_out,
         }
     }
 }
@@ -672,6 +676,29 @@ pub unsafe extern "C" fn hbeat_link_set_policy(
     unsafe { with_engine(engine, |engine| done(engine.set_policy(LinkId(link), &read_policy(policy)?))) }
 }
 
+/// Gives a link another link_data, as one needs who did not open it. hbeat_link_info gives it from here on, and so does
+/// each event that is made after this call; CLOSED or release gets what was set last. Events that wait already keep the
+/// value before: it is not used any more once hbeat_engine_quiesce was OK, or with CLOSED or release. That one is the
+/// application's to free. Where another thread closes the link or stops the engine at the same time, its end may come with
+/// either.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_set_data(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    link_data: *mut c_void,
+) -> hbeat_status {
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| done(engine.set_data(LinkId(link), LinkData(link_data.expose_provenance()))))
+    }
+}
+
 /// All that is known of a link; also after DOWN, until it is closed. info->struct_size must be set.
 ///
 /// Threads: any.
@@ -691,6 +718,73 @@ pub unsafe extern "C" fn hbeat_link_info(
             let size = read_size(info, "info")?;
             write(hbeat_info::from(&engine.info(LinkId(link))?), info.cast(), size);
             Ok(HBEAT_OK)
+        })
+    }
+}
+
+/// ==== State in the beat ====
+///
+/// Tells the peer something of the application in every beat and answer of the link that is taken from here on: up to
+/// HBEAT_APP_STATE_MAX bytes that mean what the two applications agree upon (how long their queues are, which of two
+/// nodes leads). hbeat copies them. length 0: nothing is told any more. Only with protocol "heart". Nothing is sent
+/// because of it: the peer knows it with the next beat or answer.
+///
+/// In a datagram an answer is never larger than its beat: where the state does not fit, it is left out and the answer says
+/// so. Both sides then better set states of the same length, or the one that does not beat a shorter one.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; INVALID: more than HBEAT_APP_STATE_MAX bytes; WRONG_MODE where the
+/// protocol is not "heart".
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_set_state(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    bytes: *const c_void,
+    length: usize,
+) -> hbeat_status {
+    // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let bytes = self::bytes(bytes.cast(), length, "bytes")?;
+            done(engine.set_state(LinkId(link), bytes))
+        })
+    }
+}
+
+/// Copies the state that the peer told last into buffer; *length is how long it is, 0: it told none. A buffer of
+/// HBEAT_APP_STATE_MAX bytes holds every state. HBEAT_INFO_MORE: capacity is less than *length; nothing was written, and
+/// the state is still there. buffer may be NULL if capacity is 0.
+///
+/// Each beat and answer that hbeat_link_feed found whole and valid says what it is by then, answers that match no beat
+/// included; a frame that was rejected changes nothing, and neither does one that had no room for the state
+/// (peer_states_left_out of hbeat_info counts those). hbeat keeps one state of a link, the latest; also while the link is
+/// DOWN, until it is closed.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; WRONG_MODE where the protocol is not "heart".
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_peer_state(
+    engine: *const hbeat_engine,
+    link: hbeat_link,
+    buffer: *mut c_void,
+    capacity: usize,
+    length: *mut usize,
+) -> hbeat_status {
+    // SAFETY: an engine that lives, a place of `capacity` bytes and one for a number, by the rules at the head of the
+    // header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(length, "length")?;
+            let buffer = place(buffer.cast(), capacity, "buffer")?;
+            let whole = engine.peer_state(LinkId(link), buffer)?;
+            length.write(whole);
+            Ok(if whole > capacity { HBEAT_INFO_MORE } else { HBEAT_OK })
         })
     }
 }
@@ -773,7 +867,10 @@ mod tests {
                 hbeat_link_beat_received(engine, 1, 0, 0),
                 hbeat_link_report_down(engine, 1, 1, 0),
                 hbeat_link_set_policy(engine, 1, null()),
+                hbeat_link_set_data(engine, 1, null_mut()),
                 hbeat_link_info(engine, 1, null_mut()),
+                hbeat_link_set_state(engine, 1, null(), 0),
+                hbeat_link_peer_state(engine, 1, null_mut(), 0, null_mut()),
             ] {
                 assert_eq!((status, last_error()), (HBEAT_ERR_NULL as i32, "engine is NULL"));
             }

@@ -137,6 +137,12 @@ TEST(null_in_every_place_of_the_link_calls, "K89 K98 K101") {
     FAILS(hbeat_link_report_down(NULL, link, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_policy(NULL, link, &policy), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_policy(engine, link, NULL), HBEAT_ERR_NULL, "policy");
+    FAILS(hbeat_link_set_data(NULL, link, &world), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_set_state(NULL, link, bytes, 1), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_set_state(engine, link, NULL, 1), HBEAT_ERR_NULL, "bytes");
+    FAILS(hbeat_link_peer_state(NULL, link, bytes, sizeof bytes, &length), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_peer_state(engine, link, NULL, 1, &length), HBEAT_ERR_NULL, "buffer");
+    FAILS(hbeat_link_peer_state(engine, link, bytes, sizeof bytes, NULL), HBEAT_ERR_NULL, "length");
     FAILS(hbeat_link_info(NULL, link, &info), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_info(engine, link, NULL), HBEAT_ERR_NULL, "info");
     goes_on(&world, link);
@@ -296,6 +302,9 @@ TEST(ids_that_are_no_link, "K92 K98") {
         CHECK_STATUS(hbeat_link_beat_received(engine, link, 1, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_report_down(engine, link, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_set_policy(engine, link, &policy), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_set_data(engine, link, NULL), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_set_state(engine, link, "state", 5), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_peer_state(engine, link, bytes, sizeof bytes, &length), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_info(engine, link, &info), HBEAT_ERR_NO_LINK);
         CHECK(info.state == 0x5a5a5a5a && length == 77 && sequence == 77);
     }

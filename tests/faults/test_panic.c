@@ -61,6 +61,9 @@ WITH_ENGINE(hbeat_link_answer_received, link, 1, 0)
 WITH_ENGINE(hbeat_link_beat_received, link, 1, 0)
 WITH_ENGINE(hbeat_link_report_down, link, HBEAT_CAUSE_RESET, 0)
 WITH_ENGINE(hbeat_link_set_policy, link, &policy)
+WITH_ENGINE(hbeat_link_set_data, link, world)
+WITH_ENGINE(hbeat_link_set_state, link, "", 0)
+WITH_ENGINE(hbeat_link_peer_state, link, frame, sizeof frame, &length)
 WITH_ENGINE(hbeat_link_info, link, &info)
 static hbeat_status call_hbeat_engine_free(struct world *world, hbeat_link link) {
     (void)link;
@@ -151,10 +154,13 @@ static const struct export_case CASES[] = {
     CASE(hbeat_link_info, REFUSED),
     CASE(hbeat_link_open, REFUSED),
     CASE(hbeat_link_pause, REFUSED),
+    CASE(hbeat_link_peer_state, REFUSED),
     CASE(hbeat_link_received, WATCHES),
     CASE(hbeat_link_report_down, REFUSED),
     CASE(hbeat_link_sent, WATCHES),
+    CASE(hbeat_link_set_data, REFUSED),
     CASE(hbeat_link_set_policy, REFUSED),
+    CASE(hbeat_link_set_state, REFUSED),
     CASE(hbeat_link_start, REFUSED),
     CASE(hbeat_link_take, REFUSED),
     CASE(hbeat_link_unsent, REFUSED),
@@ -393,6 +399,22 @@ TEST(who_waits_is_woken_by_the_failure, "K140") {
     pthread_join(waiter, NULL);
     world_end(&world);
     CHECK_EQ(world_count(&world, HBEAT_EVENT_CLOSED, link), 1);
+}
+
+TEST(data_that_was_set_is_there_in_the_end, "K193") {
+    struct world world;
+    world_begin(&world, DRIVEN);
+    fill_arguments();
+    hbeat_link link = open_named(&world, &policy, NULL, "cmpp");
+    world_settle(&world);
+    hbeat_test_panic(POINT_TURN);
+    CHECK_STATUS(hbeat_link_pause(world.engine, link, 0), HBEAT_OK); /* which the next turn trips over */
+    CHECK_STATUS(hbeat_link_set_data(world.engine, link, &policy), HBEAT_OK);
+    hbeat_engine_drive(world.engine, START_NS);
+    CHECK_EQ(health_of(&world).phase, HBEAT_PHASE_FAILED);
+    CHECK_STATUS(hbeat_link_set_data(world.engine, link, NULL), HBEAT_ERR_FAILED);
+    world_end(&world);
+    CHECK(world_event(&world, HBEAT_EVENT_CLOSED, link, 0)->link_data == &policy);
 }
 
 TEST(an_engine_that_failed_gives_no_verdict, "K141") {

@@ -9,6 +9,7 @@ FOREVER = 0xFFFFFFFF
 UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
+APP_STATE_MAX = 1024
 EVENTS_DEFAULT = 65342
 EVENTS_ALL = 65534
 CAUSES_MAX = 16
@@ -152,6 +153,7 @@ class CInfo(Structure):
         ("rtt_sum_us", c_uint64),
         ("attempt", c_uint32),
         ("next_ms", c_uint32),
+        ("peer_states_left_out", c_uint64),
     ]
 
 
@@ -263,6 +265,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_link_beat_received": (Status, [Engine, Link, c_uint32, Now]),
     "hbeat_link_report_down": (Status, [Engine, Link, c_uint32, c_uint32]),
     "hbeat_link_set_policy": (Status, [Engine, Link, POINTER(CPolicy)]),
+    "hbeat_link_set_state": (Status, [Engine, Link, c_void_p, c_size_t]),
+    "hbeat_link_peer_state": (Status, [Engine, Link, c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_link_info": (Status, [Engine, Link, POINTER(CInfo)]),
 }
 

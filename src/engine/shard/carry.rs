@@ -193,17 +193,24 @@ impl Turn<'_> {
         let beat = |sequence| heard.borrow_mut().push(Said::BeatReceived { sequence, at });
         // Nobody else feeds it.
         let Ok(portion) = desk.feed(bytes, at, answer, beat) else { return };
-        let before = row.tally[Counted::AnswersReceived];
+        let before = (row.tally[Counted::BeatsReceived], row.tally[Counted::AnswersReceived]);
         if let Some(words) = self.shard.table.words(index).filter(|_| portion.credit) {
             forward(words.received, at, || at);
         }
         said.drain(..).for_each(|said| self.hear_of(key, said));
         self.turns.said = said;
-        self.visit(index, portion.desync.map(|_| Input::Desync));
-        let answered = self.turns.rows.get(index).is_some_and(|row| row.tally[Counted::AnswersReceived] != before);
-        if portion.credit || answered {
+        let after = self
+            .turns
+            .rows
+            .get(index)
+            .map(|row| (row.tally[Counted::BeatsReceived], row.tally[Counted::AnswersReceived]));
+        if after != Some(before) {
             self.greet(index);
         }
+        if portion.states > 0 {
+            self.peer_state(index, portion.states);
+        }
+        self.visit(index, portion.desync.map(|_| Input::Desync));
     }
 
     /// The peer was heard: the link is UP.
@@ -353,7 +360,9 @@ impl Turn<'_> {
             let again = words.clear(beat::WANTED | beat::AGAIN) & beat::AGAIN != 0;
             let sequence = if again { latest } else { latest.wrapping_add(1) };
             words.sequence.store(sequence, Ordering::Relaxed);
-            length += desk.protocol.beat(sequence, &desk.fields(now_ns), &mut frames[length..]).unwrap_or(0);
+            let state = desk.state();
+            let fields = desk.fields(now_ns, &state);
+            length += desk.protocol.beat(sequence, &fields, &mut frames[length..]).unwrap_or(0);
             self.count(index, Counted::BeatsSent);
             deadline = self.step(&words, index, now, Input::Taken { sequence, at: now, at_us: micros(now_ns) });
         }

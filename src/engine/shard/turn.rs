@@ -79,6 +79,7 @@ impl Turn<'_> {
             match command {
                 Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
                 Command::Link(key, Said::Close) => self.close(key),
+                Command::Link(key, Said::Data(data)) => self.set_data(key, data),
                 Command::Link(..) => {}
                 Command::Barrier(answer) => self.turns.barriers.push(answer),
                 Command::Stop => self.stop(),
@@ -214,6 +215,8 @@ impl Turn<'_> {
                 Input::Unsent { at }
             }
             Said::Desync => Input::Desync,
+            Said::PeerState { changes } => return self.peer_state(key.index, changes),
+            Said::Data(data) => return self.set_data(key, data),
             Said::Report { cause, detail } => {
                 if row.link.evidence().state != State::Down {
                     row.detail = detail;
@@ -256,6 +259,21 @@ impl Turn<'_> {
         if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::BeatReceived.bit() != 0) {
             let event = Event { sequence, ..self.event(row, EventKind::BeatReceived, None) };
             self.turns.outbox.push(Item { event, wanted: true });
+        }
+    }
+
+    pub(super) fn peer_state(&mut self, index: u32, changes: u32) {
+        if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::PeerState.bit() != 0) {
+            // As it is by now: who asks for it gets no other.
+            let detail = row.states().map_or(0, AppStates::peers_length);
+            let event = Event { detail, count: changes, ..self.event(row, EventKind::PeerState, None) };
+            self.turns.outbox.push(Item { event, wanted: true });
+        }
+    }
+
+    fn set_data(&mut self, key: Key, data: LinkData) {
+        if let Some(row) = self.turns.rows.get_mut(key.index).filter(|row| row.key == key) {
+            row.data = data;
         }
     }
 
