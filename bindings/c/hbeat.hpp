@@ -971,7 +971,7 @@ class engine {
     }
     template <typename T>
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how, T &&data, status &s) const {
-        return open_holding(opened{}, policy, how, hold(std::forward<T>(data)), s);
+        return open_holding(by_opening{}, policy, how, hold(std::forward<T>(data)), s);
     }
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how) const {
         status s;
@@ -980,7 +980,7 @@ class engine {
         return opened;
     }
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how, status &s) const noexcept {
-        return open_holding(opened{}, policy, how, std::unique_ptr<detail::holder>(), s);
+        return open_holding(by_opening{}, policy, how, std::unique_ptr<detail::holder>(), s);
     }
 
     /* Opens a link whose connection hbeat makes itself, and makes anew when it is lost; as hbeat_link_dial. */
@@ -992,13 +992,13 @@ class engine {
     }
     HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how,
                                      status &s) const noexcept {
-        return open_holding(dialled{endpoint.c_str()}, policy, how, std::unique_ptr<detail::holder>(), s);
+        return open_holding(by_dialling{endpoint.c_str()}, policy, how, std::unique_ptr<detail::holder>(), s);
     }
     /* data belongs to the link from here on; on a failure it is destroyed. */
     template <typename T>
     HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how,
                                      T &&data, status &s) const {
-        return open_holding(dialled{endpoint.c_str()}, policy, how, hold(std::forward<T>(data)), s);
+        return open_holding(by_dialling{endpoint.c_str()}, policy, how, hold(std::forward<T>(data)), s);
     }
 
     /* Opens a link over a connected stream socket, which is hbeat's where this succeeds; as hbeat_link_adopt. */
@@ -1009,11 +1009,11 @@ class engine {
         return opened;
     }
     HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how, status &s) const noexcept {
-        return open_holding(adopted{fd}, policy, how, std::unique_ptr<detail::holder>(), s);
+        return open_holding(by_adopting{fd}, policy, how, std::unique_ptr<detail::holder>(), s);
     }
     template <typename T>
     HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how, T &&data, status &s) const {
-        return open_holding(adopted{fd}, policy, how, hold(std::forward<T>(data)), s);
+        return open_holding(by_adopting{fd}, policy, how, hold(std::forward<T>(data)), s);
     }
 
     /* The link with that id. */
@@ -1177,14 +1177,14 @@ class engine {
     }
 
     /* Where a link's connection comes from. */
-    struct opened {
+    struct by_opening {
         static constexpr bool carried = false;
         hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
                                 hbeat_link *id) const noexcept {
             return hbeat_link_open(engine, policy, how, id);
         }
     };
-    struct dialled {
+    struct by_dialling {
         static constexpr bool carried = true;
         const char *endpoint;
         hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
@@ -1192,7 +1192,7 @@ class engine {
             return hbeat_link_dial(engine, endpoint, policy, how, id);
         }
     };
-    struct adopted {
+    struct by_adopting {
         static constexpr bool carried = true;
         int fd;
         hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,

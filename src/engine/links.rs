@@ -263,6 +263,7 @@ impl Engine {
     /// As [`open`](Self::open); [`Code::WrongMode`] with [`Run::Application`], [`Code::System`] when there are no
     /// descriptors left.
     pub fn dial(&self, endpoint: &Endpoint, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        self.inner.check_running()?;
         if options.protocol != Protocol::Heart {
             return Err(cannot_carry(options.protocol, "\"heart\", whose beats need no login"));
         }
@@ -279,6 +280,7 @@ impl Engine {
     /// # Errors
     /// As [`dial`](Self::dial); [`Code::Invalid`] when `fd` is no connected stream socket.
     pub fn adopt(&self, fd: i32, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        self.inner.check_running()?;
         if options.protocol == Protocol::None {
             return Err(cannot_carry(options.protocol, "one whose beats hbeat knows"));
         }

@@ -340,3 +340,15 @@ TEST(release_gets_the_data_that_was_set_last, "K193") {
         CHECK_EQ(load(&released_wrong), 0);
     }
 }
+
+TEST(after_stop_state_and_data_are_refused, "K29 K193") {
+    struct world world;
+    world_begin(&world, PULLED);
+    hbeat_policy policy = policy_of(10000, 2000, 3);
+    hbeat_link link = open_named(&world, &policy, "stopped", "heart");
+    CHECK_STATUS(hbeat_engine_stop(world.engine, LONG_MS), HBEAT_OK);
+    CHECK_STATUS(hbeat_link_set_data(world.engine, link, NULL), HBEAT_ERR_STOPPED);
+    CHECK_STATUS(hbeat_link_set_state(world.engine, link, "state", 5), HBEAT_ERR_STOPPED);
+    CHECK_STATUS(hbeat_link_peer_state(world.engine, link, world.frame, sizeof world.frame, &world.length), HBEAT_ERR_STOPPED);
+    world_end(&world);
+}
