@@ -795,7 +795,7 @@ TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {
     hbeat::link dialled = engine.dial("unix:///no/such/socket", hbeat::policy("normal"), how, s);
     CHECK(!s.failed());
     for (int waited = 0; waited < 1000 && dialled.info().state() != hbeat::state::down; waited++) usleep(10000);
-    CHECK(dialled.info().state() == hbeat::state::down);
+    CHECK(dialled.info().state() == hbeat::state::down && engine.quiesce(seconds(10)) == code::ok);
     CHECK(record.first(event_type::down).cause() == cause::refused && record.count(event_type::connecting) == 1);
     CHECK_THROWS(engine.dial("nowhere", hbeat::policy("normal"), how), code::invalid, "endpoint");
     CHECK_THROWS(engine.adopt(-1, hbeat::policy("normal"), how), code::invalid, "stream socket");
