@@ -715,6 +715,61 @@ typedef struct hbeat_info {
 } hbeat_info;
 
 /*
+ The kernel's own keepalive. It ends at the first proxy or balancer and answers for a process that has deadlocked;
+ beats do not. It costs nothing, and finds dead connections that nobody beats on.
+ */
+typedef struct hbeat_keepalive {
+  /* sizeof(hbeat_keepalive). */
+  uint32_t struct_size;
+  /* 1: the kernel probes the connection; 0: it does not. */
+  uint32_t enabled;
+  /* Silence before the first probe: 1 to 32767000; the kernel counts in whole seconds, so this is rounded up. */
+  uint32_t idle_ms;
+  /* Time between probes: likewise. */
+  uint32_t interval_ms;
+  /* Probes that may go unanswered before the connection is given up: 1 to 127. */
+  uint32_t count;
+  /*
+   How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482), for which no probe is sent. 0: as long as
+   silence, idle + interval * count; HBEAT_FOREVER: the system's own rule, a quarter of an hour and more. Comes back
+   as what the kernel uses. Only Linux has it; elsewhere it comes back as HBEAT_FOREVER.
+   */
+  uint32_t user_timeout_ms;
+} hbeat_keepalive;
+
+/*
+ What the kernel knows of a TCP connection; HBEAT_UNKNOWN in a field that the system does not tell (all of them on
+ other systems than Linux).
+ */
+typedef struct hbeat_tcp_info {
+  /* sizeof(hbeat_tcp_info); comes back as how many bytes hbeat filled. */
+  uint32_t struct_size;
+  /*
+   1 established, 2 syn sent, 3 syn received, 4 and 5 fin wait, 6 time wait, 7 closed, 8 close wait, 9 last ack,
+   10 listening, 11 closing.
+   */
+  uint32_t state;
+  /* Segments sent and not acknowledged. */
+  uint32_t unacked;
+  /* How often the oldest of them has been sent again. */
+  uint32_t retransmits;
+  /* Segments sent again since the connection was made. */
+  uint32_t total_retransmits;
+  /* Smoothed round-trip time of the kernel's, in microseconds. */
+  uint32_t rtt_us;
+  /* Its variation. */
+  uint32_t rtt_var_us;
+  /* How long ago an acknowledgement came, in ms. */
+  uint32_t last_ack_ms;
+  /* How long ago data came, in ms. */
+  uint32_t last_data_received_ms;
+  /* Bytes that wait in the send queue. */
+  uint32_t send_queue_bytes;
+  /* Bytes that arrived and wait unread. */
+  uint32_t unread_bytes;
+} hbeat_tcp_info;
+
+/*
  What an engine counted since it was made, closed links included; a number that hbeat_info has, too, is the sum of
  what it said of the links. Set struct_size before the call.
  */
@@ -1563,6 +1618,57 @@ hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
                                    void *buffer,
                                    size_t capacity,
                                    size_t *length);
+
+/*
+ ==== Kernel ====
+
+ Sets the kernel's own keepalive of a TCP socket, all of it in one call: the default of two hours is never left by
+ accident. After an error of INVALID nothing was changed.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a value out of its range or an fd that is no open TCP socket; SYSTEM.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_keepalive_set(int32_t fd, const struct hbeat_keepalive *how);
+
+/*
+ What the kernel uses for a TCP socket now. Set struct_size before the call. With enabled 0 the other fields are 0,
+ and user_timeout_ms HBEAT_FOREVER.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE; INVALID for an fd that is no open TCP socket; SYSTEM.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_keepalive_get(int32_t fd, struct hbeat_keepalive *how);
+
+/*
+ The kernel's keepalive that goes with a policy: idle is the longest silence before a probe of the policy, interval its
+ timeout_ms, count its tries (at least 1), each rounded up and no more than hbeat_keepalive allows; the user timeout is
+ idle + interval * count. So the kernel gives up no earlier than the policy's latest verdict (for policies of up to
+ nine hours), and not much later. Set struct_size of how before the call.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a policy that hbeat_policy_check refuses.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_policy_keepalive(const struct hbeat_policy *policy, struct hbeat_keepalive *how);
+
+/*
+ Looks at a TCP socket. Set struct_size before the call. Nothing is read, written or changed.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE; INVALID for an fd that is no open TCP socket; SYSTEM.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_tcp_info_get(int32_t fd, struct hbeat_tcp_info *info);
 
 /*
  ==== Numbers ====

@@ -893,6 +893,38 @@ struct link_options {
     const hbeat_backoff *backoff = nullptr; /* nullptr: hbeat_backoff_default */
 };
 
+/* The kernel's own keepalive of a TCP socket; what it means is said at hbeat_keepalive. */
+class keepalive : public detail::fields<hbeat_keepalive> {
+  public:
+    /* Off. */
+    keepalive() noexcept {}
+    keepalive(milliseconds idle, milliseconds interval, std::uint32_t count) noexcept {
+        raw_.enabled = 1;
+        raw_.idle_ms = detail::ms_of(idle);
+        raw_.interval_ms = detail::ms_of(interval);
+        raw_.count = count;
+    }
+    /* That which goes with a policy. */
+    explicit keepalive(const hbeat::policy &policy) { status s; s.set(hbeat_policy_keepalive(&policy.raw(), &raw_)); s.check(); }
+    /* What the kernel uses for that socket now. */
+    static keepalive of(int fd) { keepalive found; status s; s.set(hbeat_keepalive_get(fd, &found.raw_)); s.check(); return found; }
+
+    bool enabled() const noexcept { return raw_.enabled != 0; }
+    milliseconds idle() const noexcept { return milliseconds(raw_.idle_ms); }
+    milliseconds interval() const noexcept { return milliseconds(raw_.interval_ms); }
+    void set(int fd) const { status s; set(fd, s); s.check(); }
+    code set(int fd, status &s) const noexcept { return s.set(hbeat_keepalive_set(fd, &raw_)); }
+};
+
+/* What the kernel knows of a TCP socket. */
+class tcp_info : public detail::fields<hbeat_tcp_info> {
+  public:
+    explicit tcp_info(int fd) { status s; s.set(hbeat_tcp_info_get(fd, &raw_)); s.check(); }
+    maybe<microseconds> rtt() const noexcept { return detail::maybe_of<microseconds>(raw_.rtt_us); }
+    maybe<milliseconds> last_ack() const noexcept { return detail::maybe_of<milliseconds>(raw_.last_ack_ms); }
+    maybe<milliseconds> last_data_received() const noexcept { return detail::maybe_of<milliseconds>(raw_.last_data_received_ms); }
+};
+
 /* How an engine is; for a watchdog. */
 class health : public detail::fields<hbeat_health> {
   public:

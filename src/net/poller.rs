@@ -1,11 +1,11 @@
 //! Sockets of our own: which of them are ready, and what is read from and written to them without waiting.
 
-use super::{check_socket, no_sigpipe};
+use super::{ask, no_sigpipe};
 use polling::{Event, Events, PollMode};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +14,12 @@ use std::time::Duration;
 /// # Errors
 /// What the system says, or `Unsupported` for another kind of socket.
 pub fn check_stream(fd: RawFd) -> io::Result<SockAddr> {
-    check_socket(fd)?;
-    // SAFETY: open a moment ago; used for two getsockopt that fail cleanly if it is not any more, and not kept.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let socket = SockRef::from(&borrowed);
-    if socket.r#type()? != Type::STREAM {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    socket.peer_addr()
+    ask(
+        fd,
+        |socket| {
+            if socket.r#type()? == Type::STREAM { socket.peer_addr() } else { Err(io::ErrorKind::Unsupported.into()) }
+        },
+    )
 }
 
 /// Makes a socket ours; `fd` passed [`check_stream`] and is the caller's no longer.

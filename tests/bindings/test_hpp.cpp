@@ -786,6 +786,22 @@ TEST(observing_and_numbers, "K117 K118 K120 K123 K125") {
 #endif
 }
 
+TEST(the_kernels_own_keepalive, "K160 K162 K163") {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(!hbeat::keepalive::of(fd).enabled());
+    hbeat::keepalive(seconds(7), ms(1500), 4).set(fd);
+    const hbeat::keepalive found = hbeat::keepalive::of(fd);
+    CHECK(found.enabled() && found.idle() == seconds(7) && found.interval() == seconds(2) && found->count == 4);
+    CHECK_EQ(found->user_timeout_ms, 15000);
+    CHECK(hbeat::keepalive(hbeat::policy("cmpp")).idle() == seconds(180));
+    CHECK_THROWS(hbeat::keepalive(seconds(0), seconds(1), 1).set(fd), code::invalid, "idle_ms");
+    CHECK(hbeat::tcp_info(fd)->state == 7 && hbeat::tcp_info(fd).rtt().has_value());
+    CHECK_THROWS(hbeat::tcp_info(-1), code::invalid, "open TCP socket");
+    hbeat::keepalive().set(fd);
+    CHECK(!hbeat::keepalive::of(fd).enabled());
+    close(fd);
+}
+
 TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {
     record record;
     hbeat::engine engine(recorded(record));

@@ -24,6 +24,8 @@ static hbeat_info info;
 static hbeat_stats stats;
 static hbeat_histogram histogram;
 static hbeat_event event;
+static hbeat_keepalive keepalive;
+static hbeat_tcp_info tcp;
 static hbeat_link link_place;
 static uint64_t ns;
 static uint32_t number;
@@ -84,6 +86,10 @@ PURE(hbeat_event_text, &event, text, sizeof text, &length)
 PURE(hbeat_policy_preset, &policy, sizeof policy, "cmpp")
 PURE(hbeat_policy_parse, &policy, sizeof policy, "cmpp tries=3")
 PURE(hbeat_policy_print, &policy, text, sizeof text, &length)
+PURE(hbeat_keepalive_set, -1, &keepalive)
+PURE(hbeat_keepalive_get, -1, &keepalive)
+PURE(hbeat_policy_keepalive, &policy, &keepalive)
+PURE(hbeat_tcp_info_get, -1, &tcp)
 PURE(hbeat_policy_check, &policy)
 PURE(hbeat_policy_detection, &policy, &number, &number)
 PURE(hbeat_backoff_default, &backoff, sizeof backoff)
@@ -143,6 +149,8 @@ static const struct export_case CASES[] = {
     CASE(hbeat_event_name, VALUE),
     CASE(hbeat_event_text, STATUS),
     {"hbeat_last_error", NO_BODY, NULL, "hands out the address of a place that each thread has from its start"},
+    CASE(hbeat_keepalive_get, STATUS),
+    CASE(hbeat_keepalive_set, STATUS),
     CASE(hbeat_link_adopt, REFUSED),
     CASE(hbeat_link_answer_received, REFUSED),
     CASE(hbeat_link_beat_received, REFUSED),
@@ -167,12 +175,14 @@ static const struct export_case CASES[] = {
     CASE(hbeat_now_ns, VALUE),
     CASE(hbeat_policy_check, STATUS),
     CASE(hbeat_policy_detection, STATUS),
+    CASE(hbeat_policy_keepalive, STATUS),
     CASE(hbeat_policy_parse, STATUS),
     CASE(hbeat_policy_preset, STATUS),
     CASE(hbeat_policy_print, STATUS),
     CASE(hbeat_state_name, VALUE),
     CASE(hbeat_status_name, VALUE),
     CASE(hbeat_status_text, VALUE),
+    CASE(hbeat_tcp_info_get, STATUS),
     CASE(hbeat_version, VALUE),
     {"hbeat_version_number", NO_BODY, NULL, "gives a number that the compiler computed"},
 };

@@ -486,6 +486,25 @@ class Observed(unittest.TestCase):
             self.assertEqual(wait_for(engine, EventType.DOWN).unread_bytes, 0)
 
 
+class Kernel(unittest.TestCase):
+    def test_keepalive_is_set_read_back_and_derived_from_a_policy(self):
+        with socket.socket() as sock:
+            self.assertIsNone(hbeat.get_keepalive(sock))
+            hbeat.set_keepalive(sock, hbeat.Keepalive(idle_ms=1500, interval_ms=1000, count=3))
+            self.assertEqual(hbeat.get_keepalive(sock), hbeat.Keepalive(2000, 1000, 3, 5000))
+            self.assertEqual(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 2)
+            hbeat.set_keepalive(sock, hbeat.Keepalive(1500, 1000, 3, user_timeout_ms=None))
+            self.assertIsNone(hbeat.get_keepalive(sock).user_timeout_ms)
+            self.assertEqual(hbeat.tcp_info(sock).state, 7)
+            hbeat.set_keepalive(sock, None)
+            self.assertIsNone(hbeat.get_keepalive(sock))
+            with self.assertRaisesRegex(hbeat.InvalidError, "count is 0"):
+                hbeat.set_keepalive(sock, hbeat.Keepalive(1000, 1000, 0))
+        self.assertEqual(hbeat.Keepalive.of("cmpp"), hbeat.Keepalive(180_000, 60_000, 3, 360_000))
+        with socket.socket(type=socket.SOCK_DGRAM) as sock, self.assertRaisesRegex(hbeat.InvalidError, "open TCP socket"):
+            hbeat.tcp_info(sock)
+
+
 class Carried(unittest.TestCase):
     def test_a_link_is_dialled_and_its_other_end_adopted(self):
         listener = socket.create_server(("127.0.0.1", 0))

@@ -17,6 +17,7 @@ from .errors import (
     NoLinkError, StoppedError, TimedOutError, WrongModeError,
 )
 from .events import Event
+from .kernel import Keepalive, TcpInfo, get_keepalive, set_keepalive, tcp_info
 from .link import Link, LinkInfo, Sequence
 from .policy import Policy
 from .stats import Histogram, Stats
@@ -39,8 +40,8 @@ def now_ns() -> int:
 
 __all__ = [
     "AgainError", "BusyError", "Cause", "Clock", "ClosedError", "DesyncError", "Engine", "Event", "EventStream",
-    "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "LibraryError",
+    "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "Keepalive", "LibraryError",
     "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "OnPanic", "Phase", "Policy", "Proof", "Reconnect", "Resend", "Run",
-    "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TimedOutError", "Times", "WrongModeError", "now_ns", "version",
-    "watch",
+    "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TcpInfo", "TimedOutError", "Times", "WrongModeError",
+    "get_keepalive", "now_ns", "set_keepalive", "tcp_info", "version", "watch",
 ]

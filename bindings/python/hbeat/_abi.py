@@ -209,6 +209,33 @@ class CHistogram(Structure):
     ]
 
 
+class CKeepalive(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("enabled", c_uint32),
+        ("idle_ms", c_uint32),
+        ("interval_ms", c_uint32),
+        ("count", c_uint32),
+        ("user_timeout_ms", c_uint32),
+    ]
+
+
+class CTcpInfo(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("state", c_uint32),
+        ("unacked", c_uint32),
+        ("retransmits", c_uint32),
+        ("total_retransmits", c_uint32),
+        ("rtt_us", c_uint32),
+        ("rtt_var_us", c_uint32),
+        ("last_ack_ms", c_uint32),
+        ("last_data_received_ms", c_uint32),
+        ("send_queue_bytes", c_uint32),
+        ("unread_bytes", c_uint32),
+    ]
+
+
 # By its name in the header.
 STRUCTS = {
     "hbeat_policy": CPolicy,
@@ -219,6 +246,8 @@ STRUCTS = {
     "hbeat_info": CInfo,
     "hbeat_stats": CStats,
     "hbeat_histogram": CHistogram,
+    "hbeat_keepalive": CKeepalive,
+    "hbeat_tcp_info": CTcpInfo,
 }
 
 Engine, Link, Status, Now = c_void_p, c_uint64, c_int32, c_uint64
@@ -233,6 +262,10 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_policy_print": (Status, [POINTER(CPolicy), c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_policy_check": (Status, [POINTER(CPolicy)]),
     "hbeat_policy_detection": (Status, [POINTER(CPolicy), POINTER(c_uint32), POINTER(c_uint32)]),
+    "hbeat_policy_keepalive": (Status, [POINTER(CPolicy), POINTER(CKeepalive)]),
+    "hbeat_keepalive_set": (Status, [c_int32, POINTER(CKeepalive)]),
+    "hbeat_keepalive_get": (Status, [c_int32, POINTER(CKeepalive)]),
+    "hbeat_tcp_info_get": (Status, [c_int32, POINTER(CTcpInfo)]),
     "hbeat_engine_new": (Status, [POINTER(CEngineOptions), POINTER(c_void_p)]),
     "hbeat_engine_stop": (Status, [Engine, c_uint32]),
     "hbeat_engine_free": (Status, [Engine]),
