@@ -7,7 +7,7 @@ use super::policy::{hbeat_policy, read_policy};
 use super::status::hbeat_status_code::{HBEAT_ERR_SYSTEM, HBEAT_OK};
 use super::version::HBEAT_FOREVER;
 use super::{guard, hbeat_status};
-use crate::net::{self, COUNT_MAX, Keepalive, SECONDS_MAX, TcpInfo};
+use crate::net::{self, COUNT_MAX, Keepalive, Observed, SECONDS_MAX, TcpInfo};
 use std::io;
 
 /// The kernel's own keepalive. It ends at the first proxy or balancer and answers for a process that has deadlocked;
@@ -31,7 +31,14 @@ pub struct hbeat_keepalive {
     pub user_timeout_ms: u32,
 }
 
-plain!(hbeat_keepalive { struct_size, enabled, idle_ms, interval_ms, count, user_timeout_ms } until user_timeout_ms);
+plain!(hbeat_keepalive {
+    struct_size,
+    enabled,
+    idle_ms,
+    interval_ms,
+    count,
+    user_timeout_ms,
+} until user_timeout_ms);
 
 /// What the kernel knows of a TCP connection; HBEAT_UNKNOWN in a field that the system does not tell (all of them on
 /// other systems than Linux).
@@ -86,6 +93,24 @@ impl From<Option<Keepalive>> for hbeat_keepalive {
             interval_ms: how.map_or(0, |how| how.interval_ms),
             count: how.map_or(0, |how| how.count),
             user_timeout_ms: how.and_then(|how| how.user_timeout_ms).unwrap_or(HBEAT_FOREVER),
+        }
+    }
+}
+
+impl From<(TcpInfo, Observed)> for hbeat_tcp_info {
+    fn from((info, queues): (TcpInfo, Observed)) -> Self {
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            state: or_unknown(info.state),
+            unacked: or_unknown(info.unacked),
+            retransmits: or_unknown(info.retransmits),
+            total_retransmits: or_unknown(info.total_retransmits),
+            rtt_us: or_unknown(info.rtt_us),
+            rtt_var_us: or_unknown(info.rtt_var_us),
+            last_ack_ms: or_unknown(info.last_ack_ms),
+            last_data_received_ms: or_unknown(info.last_data_received_ms),
+            send_queue_bytes: or_unknown(queues.send_queue_bytes),
+            unread_bytes: or_unknown(queues.unread_bytes),
         }
     }
 }
@@ -206,23 +231,9 @@ pub unsafe extern "C" fn hbeat_tcp_info_get(fd: i32, info: *mut hbeat_tcp_info) 
     guard(|| {
         // SAFETY: a struct, by the rules at the head of the header.
         let size = unsafe { read_size(info, "info") }?;
-        let found: TcpInfo = net::tcp_info(fd).map_err(|error| refused(fd, &error))?;
-        let queues = net::observe(fd);
-        let filled = hbeat_tcp_info {
-            struct_size: size_of::<hbeat_tcp_info>() as u32,
-            state: or_unknown(found.state),
-            unacked: or_unknown(found.unacked),
-            retransmits: or_unknown(found.retransmits),
-            total_retransmits: or_unknown(found.total_retransmits),
-            rtt_us: or_unknown(found.rtt_us),
-            rtt_var_us: or_unknown(found.rtt_var_us),
-            last_ack_ms: or_unknown(found.last_ack_ms),
-            last_data_received_ms: or_unknown(found.last_data_received_ms),
-            send_queue_bytes: or_unknown(queues.send_queue_bytes),
-            unread_bytes: or_unknown(queues.unread_bytes),
-        };
+        let found = net::tcp_info(fd).map_err(|error| refused(fd, &error))?;
         // SAFETY: a place of `size` bytes, by the same rules.
-        unsafe { write(filled, info.cast(), size) };
+        unsafe { write(hbeat_tcp_info::from((found, net::observe(fd))), info.cast(), size) };
         Ok(HBEAT_OK)
     })
 }

@@ -153,6 +153,7 @@ TEST(what_the_kernel_is_not_asked, "K160 K164") {
     REQUIRE_OK(hbeat_policy_preset(&policy, sizeof policy, "normal"));
     policy.timeout_ms = 0;
     REFUSED(hbeat_policy_keepalive(&policy, &how), "timeout_ms");
+    CHECK_STATUS(hbeat_policy_keepalive(NULL, &how), HBEAT_ERR_NULL);
     CHECK_STATUS(hbeat_keepalive_set(fd, NULL), HBEAT_ERR_NULL);
     CHECK_STATUS(hbeat_keepalive_get(fd, NULL), HBEAT_ERR_NULL);
     CHECK_STATUS(hbeat_tcp_info_get(fd, NULL), HBEAT_ERR_NULL);

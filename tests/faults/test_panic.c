@@ -26,6 +26,7 @@ static hbeat_histogram histogram;
 static hbeat_event event;
 static hbeat_keepalive keepalive;
 static hbeat_tcp_info tcp;
+static int tcp_socket = -1;
 static hbeat_link link_place;
 static uint64_t ns;
 static uint32_t number;
@@ -86,10 +87,10 @@ PURE(hbeat_event_text, &event, text, sizeof text, &length)
 PURE(hbeat_policy_preset, &policy, sizeof policy, "cmpp")
 PURE(hbeat_policy_parse, &policy, sizeof policy, "cmpp tries=3")
 PURE(hbeat_policy_print, &policy, text, sizeof text, &length)
-PURE(hbeat_keepalive_set, -1, &keepalive)
-PURE(hbeat_keepalive_get, -1, &keepalive)
+PURE(hbeat_keepalive_set, tcp_socket, &keepalive)
+PURE(hbeat_keepalive_get, tcp_socket, &keepalive)
 PURE(hbeat_policy_keepalive, &policy, &keepalive)
-PURE(hbeat_tcp_info_get, -1, &tcp)
+PURE(hbeat_tcp_info_get, tcp_socket, &tcp)
 PURE(hbeat_policy_check, &policy)
 PURE(hbeat_policy_detection, &policy, &number, &number)
 PURE(hbeat_backoff_default, &backoff, sizeof backoff)
@@ -195,6 +196,9 @@ static void fill_arguments(void) {
     REQUIRE_OK(hbeat_backoff_default(&backoff, sizeof backoff));
     how = usual;
     options_of_new = usual_engine;
+    if (tcp_socket < 0) tcp_socket = socket(AF_INET, SOCK_STREAM, 0);
+    keepalive.struct_size = sizeof keepalive;
+    tcp.struct_size = sizeof tcp;
     health.struct_size = sizeof health;
     info.struct_size = sizeof info;
     stats.struct_size = sizeof stats;
