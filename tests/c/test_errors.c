@@ -153,7 +153,7 @@ static const uint32_t SHORT_BY[] = {0, 1, 4}; /* 0 stands for a size of 0 */
 static uint32_t short_size(size_t whole, int i) { return SHORT_BY[i] ? (uint32_t)whole - SHORT_BY[i] : 0; }
 
 /* What these had in the first version. */
-enum { FIRST_POLICY = offsetof(hbeat_policy, observe_only), FIRST_INFO = offsetof(hbeat_info, messages_sent) };
+enum { FIRST_POLICY = offsetof(hbeat_policy, observe_only), FIRST_INFO = offsetof(hbeat_info, messages_sent), FIRST_EVENT = offsetof(hbeat_event, listener) };
 
 TEST(structs_that_are_too_small, "K90 K98") {
     struct world world;
@@ -179,7 +179,7 @@ TEST(structs_that_are_too_small, "K90 K98") {
         how.struct_size = short_size(sizeof how, i);
         policy.struct_size = short_size(FIRST_POLICY, i);
         backoff.struct_size = short_size(sizeof backoff, i);
-        event.struct_size = short_size(sizeof event, i);
+        event.struct_size = short_size(FIRST_EVENT, i);
         health.struct_size = short_size(sizeof health, i);
         info.struct_size = short_size(FIRST_INFO, i);
         FAILS(hbeat_engine_new(&options, &engine), HBEAT_ERR_SIZE, "struct_size");
@@ -199,7 +199,7 @@ TEST(structs_that_are_too_small, "K90 K98") {
         FAILS(hbeat_engine_health(world.engine, &health), HBEAT_ERR_SIZE, "struct_size");
         FAILS(hbeat_link_info(world.engine, link, &info), HBEAT_ERR_SIZE, "struct_size");
         CHECK_EQ(info.state, 0x5a5a5a5a);
-        FAILS(hbeat_engine_wait(world.engine, &event, short_size(sizeof event, i), 1, 0, &count), HBEAT_ERR_SIZE, "event_size");
+        FAILS(hbeat_engine_wait(world.engine, &event, short_size(FIRST_EVENT, i), 1, 0, &count), HBEAT_ERR_SIZE, "event_size");
     }
     CHECK_EQ(none, 0);
     goes_on(&world, link);
@@ -767,7 +767,7 @@ TEST(an_event_as_a_line, "K105 K101 K93 K98") {
 
     struct { uint32_t *member, value; const char *name, *allowed; } odd[] = {
         {&event.type, 0, "event.type", "HBEAT_EVENT_"},
-        {&event.type, 14, "event.type", "HBEAT_EVENT_"},
+        {&event.type, 19, "event.type", "HBEAT_EVENT_"},
         {&event.state, 99, "event.state", "HBEAT_STATE_"},
         {&event.cause, UINT32_MAX, "event.cause", "HBEAT_CAUSE_"},
     };
