@@ -69,9 +69,6 @@ static void check_stopped(struct world *world, hbeat_link link) {
     CHECK_STATUS(hbeat_link_beat_received(engine, link, 1, 0), HBEAT_ERR_STOPPED);
     CHECK_STATUS(hbeat_link_report_down(engine, link, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_STOPPED);
     CHECK_STATUS(hbeat_link_set_policy(engine, link, &policy), HBEAT_ERR_STOPPED);
-    CHECK_STATUS(hbeat_link_set_data(engine, link, NULL), HBEAT_ERR_STOPPED);
-    CHECK_STATUS(hbeat_link_set_state(engine, link, "state", 5), HBEAT_ERR_STOPPED);
-    CHECK_STATUS(hbeat_link_peer_state(engine, link, world->frame, sizeof world->frame, &world->length), HBEAT_ERR_STOPPED);
     CHECK_STATUS(hbeat_link_info(engine, link, &info), HBEAT_ERR_STOPPED);
     CHECK_STATUS(hbeat_link_close(engine, link), HBEAT_ERR_NO_LINK);
 }
