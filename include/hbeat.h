@@ -5,7 +5,8 @@
 
  An application opens a link for each connection it wants watched. hbeat keeps the time, says when a beat (a
  heartbeat, a test) must go out, and tells the application once when a peer is gone, why, and on what evidence. It
- never touches a socket of the application's: the application reads and writes, as it did before.
+ never touches a socket of the application's: the application reads and writes, as it did before. It has sockets of its
+ own for links that it carries itself.
 
    PAUSED --start--> UP --first miss--> SUSPECT --tries used up--> DOWN
                      ^                     |
@@ -35,6 +36,9 @@
  Who parses himself says hbeat_link_received for every message in place of feed, and hbeat_link_answer_received and
  hbeat_link_beat_received for tests. Who finds out himself (end of file, write error, TERMINATE, failed login) says
  hbeat_link_report_down.
+
+ Between two ends that both have hbeat nothing needs to be read or written: hbeat_link_dial makes the connection, beats on
+ it and makes it anew when it is lost; hbeat_link_adopt takes over a socket. Such links carry beats only.
 
  Who has a heartbeat of his own sets observe_only in the policy and shows hbeat_link_feed_sent what he writes: hbeat
  sends nothing, and says with HBEAT_EVENT_WOULD_BE_DOWN what it would have done.
@@ -194,10 +198,19 @@ extern "C" {
 #define HBEAT_PHASE_FAILED 4u
 
 /* events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*. */
-#define HBEAT_EVENTS_DEFAULT 524094u
+#define HBEAT_EVENTS_DEFAULT 65342u
 
 /* events: all. */
-#define HBEAT_EVENTS_ALL 524286u
+#define HBEAT_EVENTS_ALL 65534u
+
+/* reconnect: a connection that hbeat_link_dial made is made anew, one that was handed over is not. */
+#define HBEAT_RECONNECT_DEFAULT 0u
+
+/* reconnect: it is made anew; one that was handed over to the address of its peer. */
+#define HBEAT_RECONNECT_YES 1u
+
+/* reconnect: it is not. */
+#define HBEAT_RECONNECT_NO 2u
 
 /* histogram: round-trip times of all links. */
 #define HBEAT_HISTOGRAM_RTT 0u
@@ -373,17 +386,11 @@ typedef enum hbeat_event_type {
    nothing.
    */
   HBEAT_EVENT_CONNECTING = 14,
-  /* A peer came to a listener and proved itself: the first event of a link that is new and UP. */
-  HBEAT_EVENT_ACCEPTED = 15,
   /*
    The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
    bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
    */
-  HBEAT_EVENT_PEER_STATE = 16,
-  /* The peer beats more often than least_ms allows; detail says how often it was caught since it was forgiven last. */
-  HBEAT_EVENT_STRIKE = 17,
-  /* A listener takes nobody in for a while: the limits of its options, or of the system (detail is its error number). */
-  HBEAT_EVENT_LISTENER_LIMIT = 18
+  HBEAT_EVENT_PEER_STATE = 15
 } hbeat_event_type;
 
 /*
@@ -504,7 +511,7 @@ typedef struct hbeat_event {
   uint32_t count;
   /*
    DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-   system's error number, or 0. PEER_STATE, STRIKE, LISTENER_LIMIT: see there.
+   system's error number, or 0. PEER_STATE: see there.
    */
   uint32_t detail;
   /* Latest round-trip time in microseconds, or HBEAT_UNKNOWN. */
@@ -519,8 +526,6 @@ typedef struct hbeat_event {
   int32_t send_queue_bytes;
   /* Name of the link, "" for an event of the engine; UTF-8, ends with a NUL. */
   char name[HBEAT_NAME_MAX];
-  /* The listener that the link came to, or that the event is about; or 0. */
-  uint64_t listener;
   /* CONNECTING: number of the attempt, from 1. */
   uint32_t attempt;
   /* CONNECTING: in how many ms the attempt begins; or HBEAT_UNKNOWN. */
@@ -623,6 +628,12 @@ typedef struct hbeat_link_options {
   uint32_t start_paused;
   /* Which events are asked for, a mask of 1u << HBEAT_EVENT_*; 0 = as the engine. */
   uint32_t events;
+  /* dial, adopt: the delays between attempts; NULL = those of hbeat_backoff_default. Copied. */
+  const struct hbeat_backoff *backoff;
+  /* dial, adopt: HBEAT_RECONNECT_*. */
+  uint32_t reconnect;
+  /* dial, adopt: how many attempts in a row may fail before the link is DOWN for good; 0 = any number. */
+  uint32_t attempts;
 } hbeat_link_options;
 
 /* All that is known of a link. Set struct_size before the call. */
@@ -695,6 +706,10 @@ typedef struct hbeat_info {
   uint64_t rtt_count;
   /* All of them together, in microseconds. */
   uint64_t rtt_sum_us;
+  /* CONNECTING: number of the attempt, from 1. */
+  uint32_t attempt;
+  /* CONNECTING: in how many ms the attempt begins; HBEAT_UNKNOWN: it has begun. */
+  uint32_t next_ms;
   /* Frames of the peer that had no room for its state: what hbeat_link_peer_state gives may be older than they. */
   uint64_t peer_states_left_out;
 } hbeat_info;
@@ -1241,6 +1256,47 @@ hbeat_status hbeat_link_open(struct hbeat_engine *engine,
                              hbeat_link *link);
 
 /*
+ Opens a link whose connection hbeat makes itself, and writes its id to *link. Never waits: names are looked up and
+ connections made by hbeat's threads. endpoint: "tcp://name:port", with an IPv6 address in brackets, or
+ "unix:///path". The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
+ application feeds); it carries beats only, no data. Each attempt sends a beat at once; the link is UP with the first
+ answer or beat of the peer. An attempt has as long as the policy gives a peer: tries times timeout_ms. Events:
+ CONNECTING before each attempt, with cause and detail of the failure before it; UP; one DOWN for each UP. With
+ HBEAT_RECONNECT_NO, or after as many failures as attempts allows, DOWN is final, and comes without UP, too.
+ hbeat_link_report_down gives the connection up. Only with HBEAT_RUN_THREADS.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED, AGAIN, LIMIT, STOPPED, FAILED, FORKED, NO_MEMORY; INVALID for an endpoint, policy,
+ backoff or option that is refused; WRONG_MODE with HBEAT_RUN_APPLICATION; SYSTEM: no descriptors are left.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_dial(struct hbeat_engine *engine,
+                             const char *endpoint,
+                             const struct hbeat_policy *policy,
+                             const struct hbeat_link_options *options,
+                             hbeat_link *link);
+
+/*
+ Opens a link over a connected TCP or Unix stream socket and writes its id to *link: from then on the socket is
+ hbeat's, which closes it when it is lost or the link is closed. After an error it is still the caller's. protocol
+ "heart", or another whose login the application did before. Otherwise like hbeat_link_dial, but a lost connection is
+ made anew only with HBEAT_RECONNECT_YES, to the address of its peer, and only for "heart".
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: as hbeat_link_dial; INVALID also for an fd that is no connected stream socket.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_adopt(struct hbeat_engine *engine,
+                              int32_t fd,
+                              const struct hbeat_policy *policy,
+                              const struct hbeat_link_options *options,
+                              hbeat_link *link);
+
+/*
  Starts a link that was opened or paused: its last sign of life is now, its tries are 0. Answers owed since then
  give a SEND. On a link that runs it changes nothing. now_ns: see the head of this header.
 
@@ -1542,7 +1598,7 @@ hbeat_status hbeat_engine_histogram(const struct hbeat_engine *engine,
  */
 #define HBEAT_ENGINE_OPTIONS_INIT \
   { sizeof(hbeat_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define HBEAT_LINK_OPTIONS_INIT { sizeof(hbeat_link_options), -1, 0, 0, 0, 0, 0 }
+#define HBEAT_LINK_OPTIONS_INIT { sizeof(hbeat_link_options), -1, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 #ifdef __cplusplus
 }

@@ -169,10 +169,7 @@ enum class event_type : std::uint32_t {
     engine_failed = HBEAT_EVENT_ENGINE_FAILED,
     would_be_down = HBEAT_EVENT_WOULD_BE_DOWN,
     connecting = HBEAT_EVENT_CONNECTING,
-    accepted = HBEAT_EVENT_ACCEPTED,
-    peer_state = HBEAT_EVENT_PEER_STATE,
-    strike = HBEAT_EVENT_STRIKE,
-    listener_limit = HBEAT_EVENT_LISTENER_LIMIT
+    peer_state = HBEAT_EVENT_PEER_STATE
 };
 
 enum class run : std::uint32_t { threads = HBEAT_RUN_THREADS, application = HBEAT_RUN_APPLICATION };
@@ -180,6 +177,11 @@ enum class strategy : std::uint32_t { idle = HBEAT_STRATEGY_IDLE, periodic = HBE
 enum class idle_on : std::uint32_t { received = HBEAT_IDLE_ON_RECEIVED, either = HBEAT_IDLE_ON_EITHER };
 enum class proof : std::uint32_t { any = HBEAT_PROOF_ANY, answer = HBEAT_PROOF_ANSWER };
 enum class resend : std::uint32_t { new_number = HBEAT_RESEND_NEW, same_number = HBEAT_RESEND_SAME };
+enum class reconnect : std::uint32_t {
+    by_default = HBEAT_RECONNECT_DEFAULT,
+    yes = HBEAT_RECONNECT_YES,
+    no = HBEAT_RECONNECT_NO
+};
 enum class log_level : std::uint32_t { info = HBEAT_LOG_INFO, warning = HBEAT_LOG_WARNING };
 enum class phase : std::uint32_t {
     running = HBEAT_PHASE_RUNNING,
@@ -885,6 +887,10 @@ struct link_options {
     int fd = -1;                   /* observed only; must stay open until the link is closed */
     bool start_paused = false;     /* nothing is due or judged before link::start */
     std::uint32_t events = 0;      /* mask({...}); 0: as the engine */
+    /* Only for dial and adopt, whose protocol is "heart" where this says "none". */
+    hbeat::reconnect reconnect = hbeat::reconnect::by_default;
+    std::uint32_t attempts = 0;             /* that may fail in a row before the link is DOWN for good; 0: any number */
+    const hbeat_backoff *backoff = nullptr; /* nullptr: hbeat_backoff_default */
 };
 
 /* How an engine is; for a watchdog. */
@@ -965,9 +971,7 @@ class engine {
     }
     template <typename T>
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how, T &&data, status &s) const {
-        typedef typename std::decay<T>::type Data;
-        return open_holding(policy, how, std::unique_ptr<detail::holder>(
-            new detail::holder_of<Data>(core_.get(), std::forward<T>(data))), s);
+        return open_holding(by_opening{}, policy, how, hold(std::forward<T>(data)), s);
     }
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how) const {
         status s;
@@ -976,7 +980,40 @@ class engine {
         return opened;
     }
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how, status &s) const noexcept {
-        return open_holding(policy, how, std::unique_ptr<detail::holder>(), s);
+        return open_holding(by_opening{}, policy, how, std::unique_ptr<detail::holder>(), s);
+    }
+
+    /* Opens a link whose connection hbeat makes itself, and makes anew when it is lost; as hbeat_link_dial. */
+    HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how) const {
+        status s;
+        hbeat::link opened = dial(endpoint, policy, how, s);
+        s.check();
+        return opened;
+    }
+    HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how,
+                                     status &s) const noexcept {
+        return open_holding(by_dialling{endpoint.c_str()}, policy, how, std::unique_ptr<detail::holder>(), s);
+    }
+    /* data belongs to the link from here on; on a failure it is destroyed. */
+    template <typename T>
+    HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how,
+                                     T &&data, status &s) const {
+        return open_holding(by_dialling{endpoint.c_str()}, policy, how, hold(std::forward<T>(data)), s);
+    }
+
+    /* Opens a link over a connected stream socket, which is hbeat's where this succeeds; as hbeat_link_adopt. */
+    HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how) const {
+        status s;
+        hbeat::link opened = adopt(fd, policy, how, s);
+        s.check();
+        return opened;
+    }
+    HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how, status &s) const noexcept {
+        return open_holding(by_adopting{fd}, policy, how, std::unique_ptr<detail::holder>(), s);
+    }
+    template <typename T>
+    HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how, T &&data, status &s) const {
+        return open_holding(by_adopting{fd}, policy, how, hold(std::forward<T>(data)), s);
     }
 
     /* The link with that id. */
@@ -1139,8 +1176,39 @@ class engine {
         }
     }
 
-    hbeat::link open_holding(const hbeat::policy &policy, const link_options &how, std::unique_ptr<detail::holder> data,
-                             status &s) const noexcept {
+    /* Where a link's connection comes from. */
+    struct by_opening {
+        static constexpr bool carried = false;
+        hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
+                                hbeat_link *id) const noexcept {
+            return hbeat_link_open(engine, policy, how, id);
+        }
+    };
+    struct by_dialling {
+        static constexpr bool carried = true;
+        const char *endpoint;
+        hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
+                                hbeat_link *id) const noexcept {
+            return hbeat_link_dial(engine, endpoint, policy, how, id);
+        }
+    };
+    struct by_adopting {
+        static constexpr bool carried = true;
+        int fd;
+        hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
+                                hbeat_link *id) const noexcept {
+            return hbeat_link_adopt(engine, fd, policy, how, id);
+        }
+    };
+
+    template <typename T> std::unique_ptr<detail::holder> hold(T &&data) const {
+        typedef typename std::decay<T>::type Data;
+        return std::unique_ptr<detail::holder>(new detail::holder_of<Data>(core_.get(), std::forward<T>(data)));
+    }
+
+    template <typename Open>
+    hbeat::link open_holding(Open open, const hbeat::policy &policy, const link_options &how,
+                             std::unique_ptr<detail::holder> data, status &s) const noexcept {
         hbeat_link_options raw = HBEAT_LINK_OPTIONS_INIT;
         hbeat_link id = 0;
         if (how.name.find('\0') != std::string::npos || how.protocol.find('\0') != std::string::npos) {
@@ -1149,11 +1217,14 @@ class engine {
         }
         raw.fd = how.fd;
         raw.name = how.name.c_str();
-        raw.protocol = how.protocol.c_str();
+        raw.protocol = Open::carried && how.protocol == "none" ? nullptr : how.protocol.c_str();
+        raw.backoff = how.backoff;
+        raw.reconnect = static_cast<std::uint32_t>(how.reconnect);
+        raw.attempts = how.attempts;
         raw.start_paused = how.start_paused;
         raw.events = how.events;
         raw.link_data = data.get();
-        if (settle(s, hbeat_link_open(this->raw(), &policy.raw(), &raw, &id)) != code::ok) return not_opened(std::move(data));
+        if (settle(s, open(this->raw(), &policy.raw(), &raw, &id)) != code::ok) return not_opened(std::move(data));
         data.release(); /* hbeat's from here on */
         return hbeat::link(core_, id);
     }

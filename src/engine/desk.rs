@@ -101,6 +101,30 @@ impl Desk {
         }
     }
 
+    /// Begins anew with a new connection: what was unfinished or owed concerned the one before.
+    pub fn renew(&self) {
+        let mut feed = lock(&self.feed);
+        feed.open_since = None;
+        if let Some(reader) = Reader::new(self.protocol) {
+            feed.reader = reader;
+        }
+        self.publish(None);
+        let dropped = self.ring().drain(..).count();
+        self.count(Counted::AnswersDropped, dropped as u64);
+    }
+
+    /// Writes all answers that are owed to the front of `out`, which has room for [`OWED_MAX`]; says how many bytes.
+    pub fn write_answers(&self, now_ns: u64, out: &mut [u8]) -> usize {
+        let state = self.state();
+        let fields = self.fields(now_ns, &state);
+        let mut length = 0;
+        for owed in self.ring().drain(..) {
+            length += self.protocol.answer(&owed, &fields, &mut out[length..]).unwrap_or(0);
+            self.count(Counted::AnswersSent, 1);
+        }
+        length
+    }
+
     /// Reads a portion of the stream. Answers and beats of the peer go to `answer` and `beat` with their numbers.
     pub fn feed(
         &self,

@@ -2,19 +2,20 @@
 //! but [`Engine::info`], which waits for a turn at most.
 
 use super::app_state::{APP_STATE_MAX, AppStates};
+use super::carrier::Carried;
 use super::clock::micros;
 use super::command::{Command, Opening, Said};
 use super::desk::{Busy, Desk};
 use super::error::{Code, Error};
 use super::event::LinkId;
 use super::fault::{self, Point};
-use super::options::{LinkData, LinkOptions};
+use super::options::{LinkData, LinkOptions, Reconnect, Run};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
 use super::table::{Key, Words, beat, forward};
 use super::{Engine, Inner};
 use crate::core::{Cause, Policy, Stamp, State};
-use crate::net;
+use crate::net::{self, Endpoint};
 use crate::wire::Protocol;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -91,8 +92,21 @@ pub struct Info {
     pub bytes_sent: u64,
     /// What would have been DOWN, with `observe_only`.
     pub would_be_downs: u64,
+    /// CONNECTING: the number of the present attempt, or of the next one, from 1.
+    pub attempt: u32,
+    /// CONNECTING: in how many milliseconds it begins; `None`: it has begun.
+    pub next_ms: Option<u32>,
     /// Frames of the peer that had no room for its application's state.
     pub peer_states_left_out: u64,
+}
+
+fn cannot_carry(protocol: Protocol, right: &str) -> Error {
+    Error::new(Code::Invalid, format!("protocol is \"{protocol}\", allowed for a link that hbeat carries is {right}"))
+}
+
+fn cannot_observe() -> Error {
+    let sentence = "observe_only is yes, it must be no: hbeat beats itself on a link that it carries";
+    Error::new(Code::Invalid, sentence)
 }
 
 /// While it lives its thread is the only one that takes from the link.
@@ -176,6 +190,34 @@ impl Inner {
         Ok(Found { inner: self, shard, key, words })
     }
 
+    /// A link whose socket is the application's.
+    fn find_own(&self, link: LinkId) -> Result<Found<'_>, Error> {
+        let found = self.find(link)?;
+        if found.words.has(beat::CARRIED) {
+            let sentence = "hbeat carries this link: it reads, writes and times the connection itself";
+            return Err(Error::new(Code::WrongMode, sentence));
+        }
+        Ok(found)
+    }
+
+    /// Whether a link set up like this can be carried.
+    fn check_carries(&self, policy: &Policy, options: &LinkOptions) -> Result<(), Error> {
+        if self.options.run == Run::Application {
+            let sentence = "run is HBEAT_RUN_APPLICATION: only an engine with threads of its own carries links";
+            return Err(Error::new(Code::WrongMode, sentence));
+        }
+        if policy.observe_only {
+            return Err(cannot_observe());
+        }
+        if options.fd.is_some() {
+            return Err(Error::new(Code::Invalid, "options.fd must be 0 or -1: hbeat observes its own socket itself"));
+        }
+        if options.start_paused {
+            return Err(Error::new(Code::Invalid, "start_paused must be 0: open the link when it is to be carried"));
+        }
+        Ok(())
+    }
+
     /// Why a stamp found no open link.
     #[cold]
     fn why_not(&self) -> Code {
@@ -206,10 +248,69 @@ impl Engine {
     /// [`Code::Invalid`] names the field; [`Code::Limit`], [`Code::Again`], [`Code::NoMemory`]: there is no room (yet);
     /// [`Code::Stopped`], [`Code::Failed`], [`Code::Forked`].
     pub fn open(&self, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        if (options.reconnect, options.attempts) != (Reconnect::Default, 0) {
+            let sentence =
+                "reconnect and attempts must be 0: the connection is the application's, hbeat does not make it anew";
+            return Err(Error::new(Code::Invalid, sentence));
+        }
+        self.open_with(policy, options, None)
+    }
+
+    /// Opens a link whose connection the engine makes, and makes anew when it is lost. Never waits: the link is
+    /// CONNECTING until the peer is heard. Its protocol must be [`Protocol::Heart`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Code::WrongMode`] with [`Run::Application`], [`Code::System`] when there are no
+    /// descriptors left.
+    pub fn dial(&self, endpoint: &Endpoint, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        self.inner.check_running()?;
+        if options.protocol != Protocol::Heart {
+            return Err(cannot_carry(options.protocol, "\"heart\", whose beats need no login"));
+        }
+        options.backoff.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        let reconnects = options.reconnect != Reconnect::No;
+        let carried = || Carried::dialled(endpoint.clone(), reconnects, options.attempts, options.backoff);
+        self.open_with(policy, options, Some(&carried))
+    }
+
+    /// Opens a link over a connected stream socket, which is the engine's from then on; after an error it is still the
+    /// caller's. Whatever login the protocol wants was done. With [`Reconnect::Yes`] a lost connection is made anew to
+    /// the address of its peer.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial); [`Code::Invalid`] when `fd` is no connected stream socket.
+    pub fn adopt(&self, fd: i32, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        self.inner.check_running()?;
+        if options.protocol == Protocol::None {
+            return Err(cannot_carry(options.protocol, "one whose beats hbeat knows"));
+        }
+        options.backoff.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        let peer = net::check_stream(fd).map_err(|error| {
+            Error::new(Code::Invalid, format!("fd = {fd}: must be a connected stream socket: {error}"))
+        })?;
+        let reconnects = options.reconnect == Reconnect::Yes;
+        if reconnects && options.protocol != Protocol::Heart {
+            return Err(cannot_carry(options.protocol, "\"heart\" with HBEAT_RECONNECT_YES: hbeat does not log in"));
+        }
+        let address = reconnects.then_some(peer);
+        let carried = || Carried::adopted(net::take_over(fd), address.clone(), options.attempts, options.backoff);
+        self.open_with(policy, options, Some(&carried))
+    }
+
+    /// Opens a link; `carried` makes what the engine needs to carry it, once nothing can fail any more.
+    fn open_with(
+        &self,
+        policy: &Policy,
+        options: &LinkOptions,
+        carried: Option<&dyn Fn() -> Carried>,
+    ) -> Result<LinkId, Error> {
         let inner = &*self.inner;
         inner.check_running()?;
         policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
         options.check()?;
+        if carried.is_some() {
+            inner.check_carries(policy, options)?;
+        }
         let ordinal = inner.ordinals.fetch_add(1, Ordering::Relaxed);
         let shard = &inner.shards[ordinal as usize % inner.shards.len()];
         let room = inner.take_room(shard)?;
@@ -219,7 +320,13 @@ impl Engine {
         let total = Arc::clone(&shard.desks.traffic);
         let desk = Desk::new(options.protocol, Arc::clone(&policy), total).map(Arc::new);
         let paused = if options.start_paused { beat::PAUSED } else { 0 };
-        let bits = paused | if policy.observe_only { beat::OBSERVED } else { 0 };
+        let observed = if policy.observe_only { beat::OBSERVED } else { 0 };
+        let bits = paused | observed | if carried.is_some() { beat::CARRIED } else { 0 };
+        if carried.is_some() {
+            shard.poller().map_err(|error| {
+                Error::new(Code::System, format!("what waits for sockets could not be made: {error}"))
+            })?;
+        }
         let mut slots = shard.table.slots();
         if slots.shut {
             return Err(Error::new(Code::Stopped, "the engine was stopped"));
@@ -240,6 +347,7 @@ impl Engine {
             ordinal,
             start: !options.start_paused,
             opened,
+            carried: carried.map(|make| Box::new(make())),
         }));
         drop(slots);
         room.keep();
@@ -252,7 +360,7 @@ impl Engine {
     /// # Errors
     /// [`Code::NoLink`], [`Code::Stopped`], [`Code::Failed`], [`Code::Forked`].
     pub fn start(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.deed(now_ns);
         found.words.clear(beat::PAUSED);
         found.tell(Said::Start { at });
@@ -264,7 +372,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn pause(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         self.inner.clock.callers_ns(now_ns); // counted if it cannot be right
         found.words.set(beat::PAUSED);
         found.tell(Said::Pause);
@@ -323,7 +431,7 @@ impl Engine {
     /// feeding it, [`Code::Desync`] when the bytes are not the protocol's (the link is DOWN), and as
     /// [`start`](Self::start).
     pub fn feed(&self, link: LinkId, bytes: &[u8], now_ns: u64) -> Result<bool, Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         let desk = found.desk("hbeat_link_received")?;
         let at_us = micros(now_ns);
@@ -360,7 +468,7 @@ impl Engine {
     /// # Errors
     /// As [`feed`](Self::feed), but [`Code::Desync`] changes nothing but that no more beats are seen.
     pub fn feed_sent(&self, link: LinkId, bytes: &[u8], now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         let desk = found.desk("hbeat_link_sent")?;
         let observed = found.words.has(beat::OBSERVED);
@@ -415,7 +523,7 @@ impl Engine {
         now_ns: u64,
         buffer: &mut [u8],
     ) -> Result<Taken, Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         if found.words.set(beat::TAKING) != 0 {
             return Err(Error::new(Code::Busy, "another thread is taking from this link"));
         }
@@ -445,7 +553,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn unsent(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.deed(now_ns);
         let counted = found.words.clear(beat::LEAVING) != 0;
         found.tell(Said::Unsent { at, counted });
@@ -457,7 +565,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn answer_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         found.news(Said::Answer { sequence, at, at_us: micros(now_ns) });
         Ok(())
@@ -468,7 +576,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn beat_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.stamp(now_ns);
         forward(found.words.received, at, || self.inner.now());
         found.news(Said::BeatReceived { sequence, at });
@@ -496,6 +604,9 @@ impl Engine {
     pub fn set_policy(&self, link: LinkId, policy: &Policy) -> Result<(), Error> {
         let found = self.inner.find(link)?;
         policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        if policy.observe_only && found.words.has(beat::CARRIED) {
+            return Err(cannot_observe());
+        }
         let policy = self.inner.policies.share(policy);
         found.words.observe(policy.observe_only);
         if let Some(desk) = found.shard.desks.find(found.key.index) {
@@ -549,13 +660,15 @@ impl Engine {
             let ages = Ages::of(row, words, now);
             let observed = row.fd.map(net::observe).unwrap_or_default();
             let tally = &row.tally;
+            let carried = row.carried.as_deref();
+            let failure = carried.and_then(|carried| carried.failure);
             let read = |what| row.desk.as_ref().map_or(0, |desk| desk.traffic.read(what));
             Info {
                 link,
                 data: row.data,
                 name: row.name.clone(),
-                state: evidence.state,
-                cause: evidence.cause,
+                state: row.state(),
+                cause: evidence.cause.or(failure.map(|failure| failure.cause)),
                 detail: row.detail,
                 tries: u32::from(evidence.misses),
                 tries_max: row.policy.tries,
@@ -580,6 +693,8 @@ impl Engine {
                 messages_sent: read(Counted::MessagesSent),
                 bytes_sent: read(Counted::BytesSent),
                 would_be_downs: tally[Counted::WouldBeDowns].into(),
+                attempt: carried.map_or(0, Carried::attempt),
+                next_ms: carried.and_then(|carried| carried.next_ms(now)),
                 peer_states_left_out: row.states().map_or(0, AppStates::left_out),
             }
         });

@@ -819,6 +819,30 @@ TEST(what_the_applications_tell_each_other, "K185 K187 K189 K192") {
 #endif
 }
 
+TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {
+    record record;
+    hbeat::engine engine(recorded(record));
+    hbeat::link_options how;
+    how.reconnect = hbeat::reconnect::no;
+    hbeat::status s;
+    hbeat::link dialled = engine.dial("unix:///no/such/socket", hbeat::policy("normal"), how, s);
+    CHECK(!s.failed());
+    for (int waited = 0; waited < 1000 && dialled.info().state() != hbeat::state::down; waited++) usleep(10000);
+    CHECK(dialled.info().state() == hbeat::state::down && engine.quiesce(seconds(10)) == code::ok);
+    CHECK(record.first(event_type::down).cause() == cause::refused && record.count(event_type::connecting) == 1);
+    CHECK_THROWS(engine.dial("nowhere", hbeat::policy("normal"), how), code::invalid, "endpoint");
+    CHECK_THROWS(engine.adopt(-1, hbeat::policy("normal"), how), code::invalid, "stream socket");
+    int pair[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    hbeat::link adopted = engine.adopt(pair[0], hbeat::policy("normal"), how, std::string("data"), s);
+    char heart[28];
+    CHECK(!s.failed() && recv(pair[1], heart, sizeof heart, MSG_WAITALL) == 28);
+    CHECK(adopted.info().state() == hbeat::state::connecting && adopted.info()->attempt == 1);
+    adopted.close();
+    CHECK(recv(pair[1], heart, 1, 0) == 0);
+    close(pair[1]);
+}
+
 TEST(health_and_lists, "K11 K108") {
     hbeat::engine engine(manual());
     std::vector<hbeat::link> links;

@@ -153,7 +153,12 @@ static const uint32_t SHORT_BY[] = {0, 1, 4}; /* 0 stands for a size of 0 */
 static uint32_t short_size(size_t whole, int i) { return SHORT_BY[i] ? (uint32_t)whole - SHORT_BY[i] : 0; }
 
 /* What these had in the first version. */
-enum { FIRST_POLICY = offsetof(hbeat_policy, observe_only), FIRST_INFO = offsetof(hbeat_info, messages_sent), FIRST_EVENT = offsetof(hbeat_event, listener) };
+enum {
+    FIRST_POLICY = offsetof(hbeat_policy, observe_only),
+    FIRST_INFO = offsetof(hbeat_info, messages_sent),
+    FIRST_EVENT = offsetof(hbeat_event, attempt),
+    FIRST_HOW = offsetof(hbeat_link_options, backoff)
+};
 
 TEST(structs_that_are_too_small, "K90 K98") {
     struct world world;
@@ -176,7 +181,7 @@ TEST(structs_that_are_too_small, "K90 K98") {
         memset(&event, 0, sizeof event);
         memset(&info, 0x5a, sizeof info);
         options.struct_size = short_size(sizeof options, i);
-        how.struct_size = short_size(sizeof how, i);
+        how.struct_size = short_size(FIRST_HOW, i);
         policy.struct_size = short_size(FIRST_POLICY, i);
         backoff.struct_size = short_size(sizeof backoff, i);
         event.struct_size = short_size(FIRST_EVENT, i);
@@ -767,7 +772,7 @@ TEST(an_event_as_a_line, "K105 K101 K93 K98") {
 
     struct { uint32_t *member, value; const char *name, *allowed; } odd[] = {
         {&event.type, 0, "event.type", "HBEAT_EVENT_"},
-        {&event.type, 19, "event.type", "HBEAT_EVENT_"},
+        {&event.type, 99, "event.type", "HBEAT_EVENT_"},
         {&event.state, 99, "event.state", "HBEAT_STATE_"},
         {&event.cause, UINT32_MAX, "event.cause", "HBEAT_CAUSE_"},
     };

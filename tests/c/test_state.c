@@ -290,20 +290,6 @@ TEST(other_protocols_carry_no_state, "K192") {
     world_end(&world);
 }
 
-TEST(after_a_stop_nothing_is_told_or_asked, "K29") {
-    struct world world;
-    unsigned char told[64];
-    size_t length = 77;
-    world_begin(&world, TWO_LANES);
-    hbeat_link link = open_heart(&world, "a");
-    CHECK_STATUS(hbeat_engine_stop(world.engine, LONG_MS), HBEAT_OK);
-    CHECK_STATUS(hbeat_link_set_state(world.engine, link, "state", 5), HBEAT_ERR_STOPPED);
-    CHECK_STATUS(hbeat_link_peer_state(world.engine, link, told, sizeof told, &length), HBEAT_ERR_STOPPED);
-    CHECK_STATUS(hbeat_link_set_data(world.engine, link, NULL), HBEAT_ERR_STOPPED);
-    CHECK_EQ(length, 77);
-    world_end(&world);
-}
-
 TEST(a_link_may_be_given_other_data, "K193") {
     struct world world;
     int first, second;
@@ -353,4 +339,16 @@ TEST(release_gets_the_data_that_was_set_last, "K193") {
         CHECK_EQ(load(&released), 2);
         CHECK_EQ(load(&released_wrong), 0);
     }
+}
+
+TEST(after_stop_state_and_data_are_refused, "K29 K193") {
+    struct world world;
+    world_begin(&world, PULLED);
+    hbeat_policy policy = policy_of(10000, 2000, 3);
+    hbeat_link link = open_named(&world, &policy, "stopped", "heart");
+    CHECK_STATUS(hbeat_engine_stop(world.engine, LONG_MS), HBEAT_OK);
+    CHECK_STATUS(hbeat_link_set_data(world.engine, link, NULL), HBEAT_ERR_STOPPED);
+    CHECK_STATUS(hbeat_link_set_state(world.engine, link, "state", 5), HBEAT_ERR_STOPPED);
+    CHECK_STATUS(hbeat_link_peer_state(world.engine, link, world.frame, sizeof world.frame, &world.length), HBEAT_ERR_STOPPED);
+    world_end(&world);
 }

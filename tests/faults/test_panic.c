@@ -45,6 +45,8 @@ WITH_ENGINE(hbeat_engine_drive, START_NS)
 WITH_ENGINE(hbeat_engine_next_deadline, &ns)
 WITH_ENGINE(hbeat_engine_advance, START_NS)
 WITH_ENGINE(hbeat_link_open, &policy, &how, &link_place)
+WITH_ENGINE(hbeat_link_dial, "tcp://127.0.0.1:9", &policy, &how, &link_place)
+WITH_ENGINE(hbeat_link_adopt, -1, &policy, &how, &link_place)
 WITH_ENGINE(hbeat_link_start, link, 0)
 WITH_ENGINE(hbeat_link_pause, link, 0)
 WITH_ENGINE(hbeat_link_close, link)
@@ -141,10 +143,12 @@ static const struct export_case CASES[] = {
     CASE(hbeat_event_name, VALUE),
     CASE(hbeat_event_text, STATUS),
     {"hbeat_last_error", NO_BODY, NULL, "hands out the address of a place that each thread has from its start"},
+    CASE(hbeat_link_adopt, REFUSED),
     CASE(hbeat_link_answer_received, REFUSED),
     CASE(hbeat_link_beat_received, REFUSED),
     CASE(hbeat_link_beat_sent, REFUSED),
     CASE(hbeat_link_close, ENDS),
+    CASE(hbeat_link_dial, REFUSED),
     CASE(hbeat_link_feed, REFUSED),
     CASE(hbeat_link_feed_sent, REFUSED),
     CASE(hbeat_link_info, REFUSED),

@@ -287,10 +287,17 @@ class Data(unittest.TestCase):
 
 
 class Close(unittest.TestCase):
+    def pair(self):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        return ours
+
     def calls(self, engine, link):
         data = bytes(12)
         return {
-            "open": lambda: engine.open(), "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
+            "open": lambda: engine.open(), "dial": lambda: engine.dial("unix:///no/such/socket"),
+            "adopt": lambda: engine.adopt(self.pair()), "set_state": lambda: link.set_state(b""), "peer_state": link.peer_state, "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
             "drive": engine.drive, "next_deadline_ns": engine.next_deadline_ns, "advance": lambda: engine.advance(1),
             "now_ns": lambda: engine.now_ns, "health": engine.health, "quiesce": lambda: engine.quiesce(1),
             "stop": engine.stop, "stats": engine.stats, "histogram": lambda: engine.histogram(Times.RTT), "received": link.received, "sent": link.sent, "feed": lambda: link.feed(data),
@@ -298,7 +305,6 @@ class Close(unittest.TestCase):
             "take_beat": link.take_beat, "unsent": link.unsent, "answer_received": lambda: link.answer_received(1),
             "beat_received": lambda: link.beat_received(1), "report_down": lambda: link.report_down(Cause.REPORTED),
             "start": link.start, "pause": link.pause, "set_policy": lambda: link.set_policy(CALM), "info": link.info,
-            "set_state": lambda: link.set_state(data), "peer_state": link.peer_state,
         }
 
     def test_after_the_close_of_the_engine_every_call_says_so(self):
@@ -494,6 +500,45 @@ class Observed(unittest.TestCase):
             self.assertEqual(event.unread_bytes, 6)
             ours.recv(6)
             self.assertEqual(wait_for(engine, EventType.DOWN).unread_bytes, 0)
+
+
+class Carried(unittest.TestCase):
+    def test_a_link_is_dialled_and_its_other_end_adopted(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        with listener, hbeat.Engine() as engine:
+            endpoint = "tcp://127.0.0.1:%d" % listener.getsockname()[1]
+            client = engine.dial(endpoint, "interval=50ms timeout=5s", name="door", data="mine")
+            peer, _ = listener.accept()
+            server = engine.adopt(peer, "interval=50ms timeout=5s")
+            self.assertEqual(peer.fileno(), -1)
+            server.set_state(b"busy=7")
+            up, told = set(), b""
+            while up != {client, server} or told != b"busy=7":
+                for event in engine.wait(20):
+                    self.assertNotIn(event.type, (EventType.DOWN, EventType.SEND))
+                    if event.type == EventType.UP:
+                        up.add(event.link)
+                    if event.type == EventType.PEER_STATE:
+                        told = client.peer_state()
+            self.assertEqual((client.info().attempt, client.data, client.info().protocol), (0, "mine", "heart"))
+            server.close()
+            while not any(event.type == EventType.DOWN and event.link is client for event in engine.wait(20)):
+                pass
+            self.assertEqual(client.info().state, State.CONNECTING)
+
+    def test_what_cannot_be_carried_is_refused(self):
+        with hbeat.Engine() as engine:
+            for endpoint in ("127.0.0.1:80", "tcp://gw:0", "unix://x"):
+                with self.assertRaisesRegex(hbeat.InvalidError, "endpoint"):
+                    engine.dial(endpoint)
+            sock = socket.socket()
+            with sock, self.assertRaisesRegex(hbeat.InvalidError, "connected stream socket"):
+                engine.adopt(sock)
+            self.assertEqual(sock.fileno(), -1)
+            link = engine.dial("unix:///no/such/socket", reconnect=hbeat.Reconnect.NO)
+            while not any(event.type == EventType.DOWN for event in engine.wait(20)):
+                pass
+            self.assertEqual(link.info().state, State.DOWN)
 
 
 if __name__ == "__main__":

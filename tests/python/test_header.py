@@ -17,10 +17,10 @@ TYPES = {
     "uint32_t": ctypes.c_uint32, "int32_t": ctypes.c_int32, "uint64_t": ctypes.c_uint64, "size_t": ctypes.c_size_t,
     "hbeat_link": ctypes.c_uint64, "hbeat_status": ctypes.c_int32, "void": None,
     "void *": ctypes.c_void_p, "const void *": ctypes.c_void_p, "const char *": ctypes.c_char_p, "char *": ctypes.c_void_p,
-    "hbeat_event_callback": ctypes.c_void_p, "hbeat_release_callback": ctypes.c_void_p, "hbeat_log_callback": ctypes.c_void_p,
+    "const struct hbeat_backoff *": ctypes.c_void_p, "hbeat_event_callback": ctypes.c_void_p, "hbeat_release_callback": ctypes.c_void_p, "hbeat_log_callback": ctypes.c_void_p,
 }
 ENUMS = {"state": hbeat.State, "cause": hbeat.Cause, "event_type": hbeat.EventType}
-GROUPS = {"STRATEGY": hbeat.Strategy, "IDLE_ON": hbeat.IdleOn, "PROOF": hbeat.Proof, "RESEND": hbeat.Resend, "RUN": hbeat.Run,
+GROUPS = {"STRATEGY": hbeat.Strategy, "IDLE_ON": hbeat.IdleOn, "PROOF": hbeat.Proof, "RESEND": hbeat.Resend, "RUN": hbeat.Run, "RECONNECT": hbeat.Reconnect,
           "CLOCK": hbeat.Clock, "ON_PANIC": hbeat.OnPanic, "PHASE": hbeat.Phase, "HISTOGRAM": hbeat.Times}
 # What a Python program has of its own, or the package needs no function for.
 LEFT_OUT = {"hbeat_backoff_default", "hbeat_backoff_delay", "hbeat_backoff_refused", "hbeat_backoff_reserve", "hbeat_policy_preset",

@@ -20,7 +20,7 @@ from .events import Event
 from .link import Link, LinkInfo, Sequence
 from .policy import Policy
 from .stats import Histogram, Stats
-from .words import Cause, Clock, EventType, IdleOn, OnPanic, Phase, Proof, Resend, Run, State, Status, Strategy, Times
+from .words import Cause, Clock, EventType, IdleOn, OnPanic, Phase, Proof, Reconnect, Resend, Run, State, Status, Strategy, Times
 
 __version__ = "0.1.0"
 
@@ -40,7 +40,7 @@ def now_ns() -> int:
 __all__ = [
     "AgainError", "BusyError", "Cause", "Clock", "ClosedError", "DesyncError", "Engine", "Event", "EventStream",
     "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "LibraryError",
-    "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "OnPanic", "Phase", "Policy", "Proof", "Resend", "Run",
+    "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "OnPanic", "Phase", "Policy", "Proof", "Reconnect", "Resend", "Run",
     "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TimedOutError", "Times", "WrongModeError", "now_ns", "version",
     "watch",
 ]

@@ -10,8 +10,8 @@ UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
 APP_STATE_MAX = 1024
-EVENTS_DEFAULT = 524094
-EVENTS_ALL = 524286
+EVENTS_DEFAULT = 65342
+EVENTS_ALL = 65534
 CAUSES_MAX = 16
 BELOW_MAX = 32
 
@@ -57,7 +57,6 @@ class CEvent(Structure):
         ("unread_bytes", c_int32),
         ("send_queue_bytes", c_int32),
         ("name", c_char * NAME_MAX),
-        ("listener", c_uint64),
         ("attempt", c_uint32),
         ("next_ms", c_uint32),
     ]
@@ -110,6 +109,9 @@ class CLinkOptions(Structure):
         ("link_data", c_void_p),
         ("start_paused", c_uint32),
         ("events", c_uint32),
+        ("backoff", c_void_p),  # left NULL: hbeat's own
+        ("reconnect", c_uint32),
+        ("attempts", c_uint32),
     ]
 
 
@@ -149,6 +151,8 @@ class CInfo(Structure):
         ("would_be_downs", c_uint64),
         ("rtt_count", c_uint64),
         ("rtt_sum_us", c_uint64),
+        ("attempt", c_uint32),
+        ("next_ms", c_uint32),
         ("peer_states_left_out", c_uint64),
     ]
 
@@ -245,6 +249,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_engine_advance": (Status, [Engine, Now]),
     "hbeat_event_text": (Status, [POINTER(CEvent), c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_link_open": (Status, [Engine, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
+    "hbeat_link_dial": (Status, [Engine, c_char_p, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
+    "hbeat_link_adopt": (Status, [Engine, c_int32, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
     "hbeat_link_start": (Status, [Engine, Link, Now]),
     "hbeat_link_pause": (Status, [Engine, Link, Now]),
     "hbeat_link_close": (Status, [Engine, Link]),

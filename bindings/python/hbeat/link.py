@@ -79,6 +79,8 @@ class LinkInfo:
     would_be_downs: int
     rtt_count: int
     rtt_sum_us: int
+    attempt: int
+    next_ms: Optional[int]
     peer_states_left_out: int
 
 
@@ -92,6 +94,7 @@ READ: Dict[str, Callable[[Any], Any]] = {
     "rtt_us": known,
     "rtt_min_us": known,
     "rtt_max_us": known,
+    "next_ms": known,
     "unread_bytes": counted,
     "send_queue_bytes": counted,
     "name": lambda name: name.decode("utf-8", "replace"),

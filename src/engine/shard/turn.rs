@@ -43,6 +43,7 @@ impl Turn<'_> {
             return self.wind_up();
         }
         let due_by = self.catch_up();
+        self.poll();
         let mut due = std::mem::take(&mut self.turns.due);
         let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
         for index in due.drain(..) {
@@ -163,21 +164,28 @@ impl Turn<'_> {
             detail: 0,
             tally: Tally::default(),
             rtt: Rtt::default(),
+            counted: if opening.carried.is_some() { State::Connecting } else { State::Paused },
+            carried: opening.carried,
         });
         self.turns.stats.count(Counted::Opened);
-        self.turns.stats.moved(None, Some(State::Paused));
+        let counted = self.turns.rows.get(index).map(|row| row.counted);
+        self.turns.stats.moved(None, counted);
+        if counted == Some(State::Connecting) {
+            return self.set_out(index);
+        }
         if opening.start {
             self.visit(index, Some(Input::Start { at: opening.opened }));
         }
     }
 
-    fn hear_of(&mut self, key: Key, said: Said) {
+    pub(super) fn hear_of(&mut self, key: Key, said: Said) {
         let Some(row) = self.turns.rows.get_mut(key.index).filter(|row| row.key == key) else {
             return;
         };
         let input = match said {
             Said::Close => return self.close(key),
             Said::Look => return self.visit(key.index, None),
+            Said::Resolved(found) => return self.resolved(key.index, found),
             Said::Start { at } => return self.start(key.index, at),
             Said::Pause => Input::Pause,
             Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
@@ -240,7 +248,7 @@ impl Turn<'_> {
     }
 
     /// Counts something of a link, for the link and for all.
-    fn count(&mut self, index: u32, what: Counted) {
+    pub(super) fn count(&mut self, index: u32, what: Counted) {
         if let Some(row) = self.turns.rows.get_mut(index) {
             row.tally[what] = row.tally[what].wrapping_add(1);
             self.turns.stats.count(what);
@@ -254,7 +262,7 @@ impl Turn<'_> {
         }
     }
 
-    fn peer_state(&mut self, index: u32, changes: u32) {
+    pub(super) fn peer_state(&mut self, index: u32, changes: u32) {
         if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::PeerState.bit() != 0) {
             // As it is by now: who asks for it gets no other.
             let detail = row.states().map_or(0, AppStates::peers_length);
@@ -273,7 +281,7 @@ impl Turn<'_> {
         let Some(row) = self.turns.rows.remove(key) else { return };
         self.shard.desks.remove(key.index);
         self.turns.stats.count(Counted::Closed);
-        self.turns.stats.moved(Some(row.link.evidence().state), None);
+        self.turns.stats.moved(Some(row.counted), None);
         let event = self.event(&row, EventKind::Closed, None);
         self.turns.outbox.push(Item { event, wanted: row.events & EventKind::Closed.bit() != 0 });
     }
@@ -293,7 +301,7 @@ impl Turn<'_> {
     }
 
     /// Steps a link: what its words say, then `input`.
-    fn visit(&mut self, index: u32, input: Option<Input>) {
+    pub(super) fn visit(&mut self, index: u32, input: Option<Input>) {
         fault::point(Point::Turn);
         let Some(words) = self.shard.table.words(index) else { return };
         let now = self.turns.clock.latest();
@@ -308,10 +316,21 @@ impl Turn<'_> {
         if let Some(input) = input {
             deadline = self.step(&words, index, now, input);
         }
+        let deadline = self.carry(index, now, deadline);
         self.arm(index, deadline.unwrap_or(now.plus(REST_MS)));
     }
 
-    fn arm(&mut self, index: u32, deadline: Stamp) {
+    /// Counts a link as what it is now.
+    pub(super) fn note_state(&mut self, index: u32) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let state = row.state();
+        let before = std::mem::replace(&mut row.counted, state);
+        if before != row.counted {
+            self.turns.stats.moved(Some(before), Some(row.counted));
+        }
+    }
+
+    pub(super) fn arm(&mut self, index: u32, deadline: Stamp) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         // Lazily: a look that is planned earlier finds out by itself that there is time.
         if row.queued.is_none_or(|queued| queued.is_after(deadline)) {
@@ -320,7 +339,7 @@ impl Turn<'_> {
         }
     }
 
-    fn step(&mut self, words: &Words<'_>, index: u32, now: Stamp, input: Input) -> Option<Stamp> {
+    pub(super) fn step(&mut self, words: &Words<'_>, index: u32, now: Stamp, input: Input) -> Option<Stamp> {
         let row = self.turns.rows.get_mut(index)?;
         let context = Context {
             policy: &row.policy,
@@ -336,13 +355,15 @@ impl Turn<'_> {
         if output.judge {
             let seen = row.fd.map(observe).unwrap_or_default();
             observed = Some(seen);
-            let facts = Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full };
+            // What a carried link's socket holds was read, as much as there was time for.
+            let unread_bytes = seen.unread_bytes.filter(|_| row.carried.is_none());
+            let facts = Facts { unread_bytes, send_queue_full: seen.send_queue_full };
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
             output.partial_frame |= partial_frame;
         }
         let after = row.link.evidence();
         if after.state != before.state {
-            self.turns.stats.moved(Some(before.state), Some(after.state));
+            self.note_state(index);
         }
         if after.misses > before.misses {
             self.count(index, Counted::Misses);
@@ -350,8 +371,8 @@ impl Turn<'_> {
         self.follow(words, index, &output, observed, input);
         if let Some(notice) = output.notice {
             let row = self.turns.rows.get(index)?;
-            if row.events & EventKind::Send.bit() == 0 {
-                // Nobody wants to be told: the application asks by itself.
+            if row.events & EventKind::Send.bit() == 0 || row.carried.is_some() {
+                // Nobody wants to be told: the application asks by itself, or the engine writes.
                 return self.step(words, index, now, Input::HandedOut { at: now });
             }
             if words.set(beat::QUEUED) == 0 {
@@ -398,6 +419,9 @@ impl Turn<'_> {
     }
 
     fn changed(&mut self, words: &Words<'_>, index: u32, change: Change, observed: Option<Observed>) {
+        if self.is_of_attempt(index, change) {
+            return;
+        }
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         row.state_since = now;
@@ -427,6 +451,9 @@ impl Turn<'_> {
             }
         };
         self.tell(index, kind, observed);
+        if let Change::Down(cause) = change {
+            self.after_down(index, cause);
+        }
     }
 
     fn answered(&mut self, words: &Words<'_>, index: u32, answered: Answered, input: Input) {
@@ -454,7 +481,7 @@ impl Turn<'_> {
         }
     }
 
-    fn tell(&mut self, index: u32, kind: EventKind, observed: Option<Observed>) {
+    pub(super) fn tell(&mut self, index: u32, kind: EventKind, observed: Option<Observed>) {
         let Some(row) = self.turns.rows.get(index) else { return };
         let wanted = row.events & kind.bit() != 0;
         if wanted || self.engine.logs() {
@@ -463,7 +490,7 @@ impl Turn<'_> {
         }
     }
 
-    fn event(&self, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
+    pub(super) fn event(&self, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
         let now = self.turns.clock.latest();
         let evidence = row.link.evidence();
         let ages = self.shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
@@ -474,7 +501,7 @@ impl Turn<'_> {
         Event {
             link: Some(LinkId::new(self.shard.number, row.key)),
             data: row.data,
-            state: evidence.state,
+            state: row.state(),
             cause: evidence.cause,
             tries: u32::from(evidence.misses),
             tries_max: row.policy.tries,
