@@ -253,6 +253,19 @@ fn what_is_not_the_protocol_ends_the_connection() {
 }
 
 #[test]
+fn an_engine_that_failed_lets_its_connections_go() {
+    let bench = Bench::new(TimeSource::System);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    bench.adopt(ours, QUICK, &heart());
+    theirs.read_exact(&mut [0; 28]).unwrap();
+    bench.engine.fail();
+    theirs.write_all(b"something to read").unwrap();
+    let mut rest = Vec::new();
+    let _ = theirs.read_to_end(&mut rest);
+    assert!(rest.len() % 28 == 0, "hearts, and then the end");
+}
+
+#[test]
 fn a_link_that_was_logged_in_elsewhere_is_carried_in_its_protocol() {
     let mut bench = Bench::new(TimeSource::System);
     let (ours, mut theirs) = UnixStream::pair().unwrap();

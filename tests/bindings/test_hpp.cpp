@@ -518,6 +518,8 @@ TEST(moved_from_is_an_error_not_a_crash, "") {
     CHECK_THROWS(link.beat_received(1), code::no_link, "moved from");
     CHECK_THROWS(link.report_down(cause::reset), code::no_link, "moved from");
     CHECK_THROWS(link.set_policy(hbeat::policy()), code::no_link, "moved from");
+    CHECK_THROWS(link.set_state(bytes, 4), code::no_link, "moved from");
+    CHECK_THROWS(link.peer_state(), code::no_link, "moved from");
     CHECK_THROWS(link.info(), code::no_link, "moved from");
     CHECK_THROWS(link.close(), code::no_link, "moved from");
     CHECK(other.received() == code::ok); /* the engine's move has changed nothing for its links */
@@ -800,6 +802,37 @@ TEST(the_kernels_own_keepalive, "K160 K162 K163") {
     hbeat::keepalive().set(fd);
     CHECK(!hbeat::keepalive::of(fd).enabled());
     close(fd);
+}
+
+TEST(what_the_applications_tell_each_other, "K185 K187 K189 K192") {
+    record record;
+    hbeat::options options = recorded(record);
+    options.on_send = nullptr; // beats are taken below
+    hbeat::engine engine(std::move(options));
+    hbeat::link_options heart;
+    heart.protocol = "heart";
+    hbeat::policy policy("interval=10s timeout=2s jitter=0%");
+    hbeat::link here = engine.open(policy, heart), there = engine.open(policy, heart), other = engine.open(policy, cmpp());
+    const std::string state(HBEAT_APP_STATE_MAX, 's');
+    CHECK(there.peer_state().empty());
+    CHECK(here.set_state(state.data(), state.size()) == code::ok);
+    CHECK_THROWS(here.set_state(state.data(), state.size() + 1), code::invalid, "1024");
+    CHECK_THROWS(other.set_state("x", 1), code::wrong_mode, "heart");
+    hbeat::status s;
+    CHECK(other.peer_state(s).empty() && s.code() == code::wrong_mode);
+    engine.advance(at(seconds(10)));
+    unsigned char frame[HBEAT_FRAME_MAX];
+    const hbeat::taken beat = here.take(frame, sizeof frame);
+    CHECK(there.feed(frame, beat.length) == code::send);
+    engine.advance(at(seconds(10)));
+    const std::vector<unsigned char> told = there.peer_state();
+    CHECK(std::string(told.begin(), told.end()) == state);
+    CHECK_EQ(record.count(event_type::peer_state), 1);
+    CHECK_EQ(record.first(event_type::peer_state)->detail, HBEAT_APP_STATE_MAX);
+    CHECK_EQ(there.info()->peer_states_left_out, 0);
+#if __cplusplus >= 202002L
+    CHECK(here.set_state(std::span<const std::byte>()) == code::ok);
+#endif
 }
 
 TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {

@@ -55,6 +55,22 @@ class Story(unittest.TestCase):
                         link = other[link]
             self.assertGreaterEqual(here.info().answers_received + there.info().answers_received, 59)
 
+    def test_what_the_applications_tell_each_other(self):
+        with manual() as engine:
+            here, there = (engine.open("normal interval=10s jitter=0%", name=name, protocol="heart") for name in ("here", "there"))
+            self.assertEqual(there.peer_state(), b"")
+            here.set_state(bytearray(b"leads\0, 7 wait"))
+            engine.advance(START_NS + 10_000 * MS)
+            there.feed(here.take())
+            engine.advance(START_NS + 10_000 * MS)
+            event = [event for event in engine.wait(0) if event.type is EventType.PEER_STATE][0]
+            self.assertIs(event.link, there)
+            self.assertEqual((event.detail, there.peer_state()), (14, b"leads\0, 7 wait"))
+            there.set_state(bytes(1024))
+            here.feed(there.take())
+            self.assertEqual(here.peer_state(), bytes(1024))
+            self.assertEqual(here.info().peer_states_left_out, 0)
+
     def test_a_frame_that_comes_in_pieces_and_what_may_be_fed(self):
         with manual() as engine, engine.open("cmpp", protocol="cmpp") as link:
             test = bytes.fromhex("0000000c0000000800000001")

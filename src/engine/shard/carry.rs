@@ -50,6 +50,17 @@ impl Turn<'_> {
         self.turns.rows.get_mut(index)?.carried.as_deref_mut()
     }
 
+    /// Gives all connections up: nobody reads them any more.
+    pub(super) fn let_go(&mut self) {
+        if self.shard.poller.get().is_none() {
+            return;
+        }
+        for key in self.turns.rows.keys() {
+            let Some(carried) = self.carried(key.index) else { continue };
+            (carried.connection, carried.phase) = (None, Phase::Lost);
+        }
+    }
+
     /// A carried link was opened.
     pub(super) fn set_out(&mut self, index: u32) {
         let now = self.turns.clock.latest();

@@ -75,6 +75,7 @@ impl Turn<'_> {
     /// A turn of an engine that failed: links are only closed, none is stepped or judged, so that what the engine failed
     /// by does not stand in its way. Each panic here takes its command or its row with it: it comes to an end.
     fn wind_up(&mut self) -> Next {
+        self.let_go();
         while let Ok(command) = self.turns.inbox.try_recv() {
             match command {
                 Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
