@@ -5,7 +5,8 @@
 
  An application opens a link for each connection it wants watched. hbeat keeps the time, says when a beat (a
  heartbeat, a test) must go out, and tells the application once when a peer is gone, why, and on what evidence. It
- never touches a socket of the application's: the application reads and writes, as it did before.
+ never touches a socket of the application's: the application reads and writes, as it did before. It has sockets of its
+ own for links that it carries itself.
 
    PAUSED --start--> UP --first miss--> SUSPECT --tries used up--> DOWN
                      ^                     |
@@ -35,6 +36,9 @@
  Who parses himself says hbeat_link_received for every message in place of feed, and hbeat_link_answer_received and
  hbeat_link_beat_received for tests. Who finds out himself (end of file, write error, TERMINATE, failed login) says
  hbeat_link_report_down.
+
+ Between two ends that both have hbeat nothing needs to be read or written: hbeat_link_dial makes the connection, beats on
+ it and makes it anew when it is lost; hbeat_link_adopt takes over a socket. Such links carry beats only.
 
  Who has a heartbeat of his own sets observe_only in the policy and shows hbeat_link_feed_sent what he writes: hbeat
  sends nothing, and says with HBEAT_EVENT_WOULD_BE_DOWN what it would have done.
@@ -130,6 +134,9 @@ extern "C" {
 /* A buffer of so many bytes holds at least one frame of every protocol. */
 #define HBEAT_FRAME_MAX 2048
 
+/* How long the state may be that a link's beats and answers carry, in bytes. */
+#define HBEAT_APP_STATE_MAX 1024
+
 /* policy.strategy: a beat is due when the link was idle for interval_ms. */
 #define HBEAT_STRATEGY_IDLE 0u
 
@@ -200,10 +207,19 @@ extern "C" {
 #define HBEAT_PHASE_FAILED 4u
 
 /* events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*. */
-#define HBEAT_EVENTS_DEFAULT 524094u
+#define HBEAT_EVENTS_DEFAULT 65342u
 
 /* events: all. */
-#define HBEAT_EVENTS_ALL 524286u
+#define HBEAT_EVENTS_ALL 65534u
+
+/* reconnect: a connection that hbeat_link_dial made is made anew, one that was handed over is not. */
+#define HBEAT_RECONNECT_DEFAULT 0u
+
+/* reconnect: it is made anew; one that was handed over to the address of its peer. */
+#define HBEAT_RECONNECT_YES 1u
+
+/* reconnect: it is not. */
+#define HBEAT_RECONNECT_NO 2u
 
 /* histogram: round-trip times of all links. */
 #define HBEAT_HISTOGRAM_RTT 0u
@@ -379,14 +395,11 @@ typedef enum hbeat_event_type {
    nothing.
    */
   HBEAT_EVENT_CONNECTING = 14,
-  /* A peer came to a listener and proved itself: the first event of a link that is new and UP. */
-  HBEAT_EVENT_ACCEPTED = 15,
-  /* The state that the peer tells in its beats and answers changed. */
-  HBEAT_EVENT_PEER_STATE = 16,
-  /* The peer beats more often than least_ms allows; detail says how often it was caught since it was forgiven last. */
-  HBEAT_EVENT_STRIKE = 17,
-  /* A listener takes nobody in for a while: the limits of its options, or of the system (detail is its error number). */
-  HBEAT_EVENT_LISTENER_LIMIT = 18
+  /*
+   The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
+   bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
+   */
+  HBEAT_EVENT_PEER_STATE = 15
 } hbeat_event_type;
 
 /*
@@ -505,7 +518,7 @@ typedef struct hbeat_event {
   uint32_t type;
   /* Which link; 0 for an event of the engine. */
   hbeat_link link;
-  /* What the application gave to hbeat_link_open. */
+  /* What the application gave to hbeat_link_open, or to hbeat_link_set_data since. */
   void *link_data;
   /* When it happened, on the engine's clock. */
   uint64_t at_ns;
@@ -523,7 +536,7 @@ typedef struct hbeat_event {
   uint32_t count;
   /*
    DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-   system's error number, or 0. STRIKE, LISTENER_LIMIT: see there.
+   system's error number, or 0. PEER_STATE: see there.
    */
   uint32_t detail;
   /* Latest round-trip time in microseconds, or HBEAT_UNKNOWN. */
@@ -538,8 +551,6 @@ typedef struct hbeat_event {
   int32_t send_queue_bytes;
   /* Name of the link, "" for an event of the engine; UTF-8, ends with a NUL. */
   char name[HBEAT_NAME_MAX];
-  /* The listener that the link came to, or that the event is about; or 0. */
-  uint64_t listener;
   /* CONNECTING: number of the attempt, from 1. */
   uint32_t attempt;
   /* CONNECTING: in how many ms the attempt begins; or HBEAT_UNKNOWN. */
@@ -642,6 +653,12 @@ typedef struct hbeat_link_options {
   uint32_t start_paused;
   /* Which events are asked for, a mask of 1u << HBEAT_EVENT_*; 0 = as the engine. */
   uint32_t events;
+  /* dial, adopt: the delays between attempts; NULL = those of hbeat_backoff_default. Copied. */
+  const struct hbeat_backoff *backoff;
+  /* dial, adopt: HBEAT_RECONNECT_*. */
+  uint32_t reconnect;
+  /* dial, adopt: how many attempts in a row may fail before the link is DOWN for good; 0 = any number. */
+  uint32_t attempts;
 } hbeat_link_options;
 
 /* All that is known of a link. Set struct_size before the call. */
@@ -664,7 +681,7 @@ typedef struct hbeat_info {
   uint32_t protocol;
   /* The link. */
   hbeat_link link;
-  /* What the application gave to hbeat_link_open. */
+  /* What the application gave to hbeat_link_open, or to hbeat_link_set_data since. */
   void *link_data;
   /* How long ago something was received last; or HBEAT_UNKNOWN. */
   uint32_t last_received_ms;
@@ -714,7 +731,68 @@ typedef struct hbeat_info {
   uint64_t rtt_count;
   /* All of them together, in microseconds. */
   uint64_t rtt_sum_us;
+  /* CONNECTING: number of the attempt, from 1. */
+  uint32_t attempt;
+  /* CONNECTING: in how many ms the attempt begins; HBEAT_UNKNOWN: it has begun. */
+  uint32_t next_ms;
+  /* Frames of the peer that had no room for its state: what hbeat_link_peer_state gives may be older than they. */
+  uint64_t peer_states_left_out;
 } hbeat_info;
+
+/*
+ The kernel's own keepalive. It ends at the first proxy or balancer and answers for a process that has deadlocked;
+ beats do not. It costs nothing, and finds dead connections that nobody beats on.
+ */
+typedef struct hbeat_keepalive {
+  /* sizeof(hbeat_keepalive). */
+  uint32_t struct_size;
+  /* 1: the kernel probes the connection; 0: it does not. */
+  uint32_t enabled;
+  /* Silence before the first probe: 1 to 32767000; the kernel counts in whole seconds, so this is rounded up. */
+  uint32_t idle_ms;
+  /* Time between probes: likewise. */
+  uint32_t interval_ms;
+  /* Probes that may go unanswered before the connection is given up: 1 to 127. */
+  uint32_t count;
+  /*
+   How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482), for which no probe is sent. 0: as long as
+   silence, idle + interval * count; HBEAT_FOREVER: the system's own rule, a quarter of an hour and more. Comes back
+   as what the kernel uses. Only Linux has it; elsewhere it comes back as HBEAT_FOREVER.
+   */
+  uint32_t user_timeout_ms;
+} hbeat_keepalive;
+
+/*
+ What the kernel knows of a TCP connection; HBEAT_UNKNOWN in a field that the system does not tell (all of them on
+ other systems than Linux).
+ */
+typedef struct hbeat_tcp_info {
+  /* sizeof(hbeat_tcp_info); comes back as how many bytes hbeat filled. */
+  uint32_t struct_size;
+  /*
+   1 established, 2 syn sent, 3 syn received, 4 and 5 fin wait, 6 time wait, 7 closed, 8 close wait, 9 last ack,
+   10 listening, 11 closing.
+   */
+  uint32_t state;
+  /* Segments sent and not acknowledged. */
+  uint32_t unacked;
+  /* How often the oldest of them has been sent again. */
+  uint32_t retransmits;
+  /* Segments sent again since the connection was made. */
+  uint32_t total_retransmits;
+  /* Smoothed round-trip time of the kernel's, in microseconds. */
+  uint32_t rtt_us;
+  /* Its variation. */
+  uint32_t rtt_var_us;
+  /* How long ago an acknowledgement came, in ms. */
+  uint32_t last_ack_ms;
+  /* How long ago data came, in ms. */
+  uint32_t last_data_received_ms;
+  /* Bytes that wait in the send queue. */
+  uint32_t send_queue_bytes;
+  /* Bytes that arrived and wait unread. */
+  uint32_t unread_bytes;
+} hbeat_tcp_info;
 
 /*
  What an engine counted since it was made, closed links included; a number that hbeat_info has, too, is the sum of
@@ -1260,6 +1338,47 @@ hbeat_status hbeat_link_open(struct hbeat_engine *engine,
                              hbeat_link *link);
 
 /*
+ Opens a link whose connection hbeat makes itself, and writes its id to *link. Never waits: names are looked up and
+ connections made by hbeat's threads. endpoint: "tcp://name:port", with an IPv6 address in brackets, or
+ "unix:///path". The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
+ application feeds); it carries beats only, no data. Each attempt sends a beat at once; the link is UP with the first
+ answer or beat of the peer. An attempt has as long as the policy gives a peer: tries times timeout_ms. Events:
+ CONNECTING before each attempt, with cause and detail of the failure before it; UP; one DOWN for each UP. With
+ HBEAT_RECONNECT_NO, or after as many failures as attempts allows, DOWN is final, and comes without UP, too.
+ hbeat_link_report_down gives the connection up. Only with HBEAT_RUN_THREADS.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED, AGAIN, LIMIT, STOPPED, FAILED, FORKED, NO_MEMORY; INVALID for an endpoint, policy,
+ backoff or option that is refused; WRONG_MODE with HBEAT_RUN_APPLICATION; SYSTEM: no descriptors are left.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_dial(struct hbeat_engine *engine,
+                             const char *endpoint,
+                             const struct hbeat_policy *policy,
+                             const struct hbeat_link_options *options,
+                             hbeat_link *link);
+
+/*
+ Opens a link over a connected TCP or Unix stream socket and writes its id to *link: from then on the socket is
+ hbeat's, which closes it when it is lost or the link is closed. After an error it is still the caller's. protocol
+ "heart", or another whose login the application did before. Otherwise like hbeat_link_dial, but a lost connection is
+ made anew only with HBEAT_RECONNECT_YES, to the address of its peer, and only for "heart".
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: as hbeat_link_dial; INVALID also for an fd that is no connected stream socket.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_adopt(struct hbeat_engine *engine,
+                              int32_t fd,
+                              const struct hbeat_policy *policy,
+                              const struct hbeat_link_options *options,
+                              hbeat_link *link);
+
+/*
  Starts a link that was opened or paused: its last sign of life is now, its tries are 0. Answers owed since then
  give a SEND. On a link that runs it changes nothing. now_ns: see the head of this header.
 
@@ -1460,6 +1579,21 @@ hbeat_status hbeat_link_report_down(struct hbeat_engine *engine, hbeat_link link
 hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link, const struct hbeat_policy *policy);
 
 /*
+ Gives a link another link_data, as one needs who did not open it. hbeat_link_info gives it from here on, and so does
+ each event that is made after this call; CLOSED or release gets what was set last. Events that wait already keep the
+ value before: it is not used any more once hbeat_engine_quiesce was OK, or with CLOSED or release. That one is the
+ application's to free. Where another thread closes the link or stops the engine at the same time, its end may come with
+ either.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_set_data(struct hbeat_engine *engine, hbeat_link link, void *link_data);
+
+/*
  All that is known of a link; also after DOWN, until it is closed. info->struct_size must be set.
 
  Threads: any.
@@ -1469,6 +1603,99 @@ hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link,
  Since: 0.1.0
  */
 hbeat_status hbeat_link_info(const struct hbeat_engine *engine, hbeat_link link, struct hbeat_info *info);
+
+/*
+ ==== State in the beat ====
+
+ Tells the peer something of the application in every beat and answer of the link that is taken from here on: up to
+ HBEAT_APP_STATE_MAX bytes that mean what the two applications agree upon (how long their queues are, which of two
+ nodes leads). hbeat copies them. length 0: nothing is told any more. Only with protocol "heart". Nothing is sent
+ because of it: the peer knows it with the next beat or answer.
+
+ In a datagram an answer is never larger than its beat: where the state does not fit, it is left out and the answer says
+ so. Both sides then better set states of the same length, or the one that does not beat a shorter one.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; INVALID: more than HBEAT_APP_STATE_MAX bytes; WRONG_MODE where the
+ protocol is not "heart".
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_set_state(struct hbeat_engine *engine, hbeat_link link, const void *bytes, size_t length);
+
+/*
+ Copies the state that the peer told last into buffer; *length is how long it is, 0: it told none. A buffer of
+ HBEAT_APP_STATE_MAX bytes holds every state. HBEAT_INFO_MORE: capacity is less than *length; nothing was written, and
+ the state is still there. buffer may be NULL if capacity is 0.
+
+ Each beat and answer that hbeat_link_feed found whole and valid says what it is by then, answers that match no beat
+ included; a frame that was rejected changes nothing, and neither does one that had no room for the state
+ (peer_states_left_out of hbeat_info counts those). hbeat keeps one state of a link, the latest; also while the link is
+ DOWN, until it is closed.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; WRONG_MODE where the protocol is not "heart".
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
+                                   hbeat_link link,
+                                   void *buffer,
+                                   size_t capacity,
+                                   size_t *length);
+
+/*
+ ==== Kernel ====
+
+ Sets the kernel's own keepalive of a TCP socket, all of it in one call: the default of two hours is never left by
+ accident. After an error of INVALID nothing was changed.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a value out of its range or an fd that is no open TCP socket; SYSTEM.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_keepalive_set(int32_t fd, const struct hbeat_keepalive *how);
+
+/*
+ What the kernel uses for a TCP socket now. Set struct_size before the call. With enabled 0 the other fields are 0,
+ and user_timeout_ms HBEAT_FOREVER.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE; INVALID for an fd that is no open TCP socket; SYSTEM.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_keepalive_get(int32_t fd, struct hbeat_keepalive *how);
+
+/*
+ The kernel's keepalive that goes with a policy: idle is the longest silence before a probe of the policy, interval its
+ timeout_ms, count its tries (at least 1), each rounded up and no more than hbeat_keepalive allows; the user timeout is
+ idle + interval * count. So the kernel gives up no earlier than the policy's latest verdict (for policies of up to
+ nine hours), and not much later. Set struct_size of how before the call.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED; INVALID for a policy that hbeat_policy_check refuses.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_policy_keepalive(const struct hbeat_policy *policy, struct hbeat_keepalive *how);
+
+/*
+ Looks at a TCP socket. Set struct_size before the call. Nothing is read, written or changed.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE; INVALID for an fd that is no open TCP socket; SYSTEM.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_tcp_info_get(int32_t fd, struct hbeat_tcp_info *info);
 
 /*
  ==== Numbers ====
@@ -1504,7 +1731,7 @@ hbeat_status hbeat_engine_histogram(const struct hbeat_engine *engine,
  */
 #define HBEAT_ENGINE_OPTIONS_INIT \
   { sizeof(hbeat_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define HBEAT_LINK_OPTIONS_INIT { sizeof(hbeat_link_options), -1, 0, 0, 0, 0, 0 }
+#define HBEAT_LINK_OPTIONS_INIT { sizeof(hbeat_link_options), -1, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 #ifdef __cplusplus
 }

@@ -37,7 +37,7 @@
 //! ```
 //!
 //! [`core`] and [`wire`] are pure: time is an argument, output is a value, nothing there knows a clock, a thread or a
-//! socket, and neither knows the other. `net` looks at sockets and knows nothing of links. [`engine`] is where the
+//! socket, and neither knows the other. `net` looks at sockets, has some of its own, and knows nothing of links. [`engine`] is where the
 //! three meet.
 //!
 //! # What is guaranteed

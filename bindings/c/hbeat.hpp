@@ -26,7 +26,7 @@
  and event::link() gives, may be copied, does the same things, and closes nothing by itself. policy is a plain value:
  it holds nothing that could be owned, so it is copied.
 
- The data given to open, of any type, belongs to the link. It is destroyed once, when hbeat will not use it any more:
+ The data given to open, of any type, belongs to the link (so hbeat_link_set_data has no place here). It is destroyed once, when hbeat will not use it any more:
  on the thread that runs on_event, or inside wait, drive, advance, stop or ~engine. That stands for HBEAT_EVENT_CLOSED,
  which C++ programs do not get. It may own the link itself.
 
@@ -169,10 +169,7 @@ enum class event_type : std::uint32_t {
     engine_failed = HBEAT_EVENT_ENGINE_FAILED,
     would_be_down = HBEAT_EVENT_WOULD_BE_DOWN,
     connecting = HBEAT_EVENT_CONNECTING,
-    accepted = HBEAT_EVENT_ACCEPTED,
-    peer_state = HBEAT_EVENT_PEER_STATE,
-    strike = HBEAT_EVENT_STRIKE,
-    listener_limit = HBEAT_EVENT_LISTENER_LIMIT
+    peer_state = HBEAT_EVENT_PEER_STATE
 };
 
 enum class run : std::uint32_t { threads = HBEAT_RUN_THREADS, application = HBEAT_RUN_APPLICATION };
@@ -184,6 +181,11 @@ enum class no_progress : std::uint32_t {
     go_on = HBEAT_NO_PROGRESS_GO_ON,
     flag = HBEAT_NO_PROGRESS_FLAG,
     stop = HBEAT_NO_PROGRESS_STOP
+};
+enum class reconnect : std::uint32_t {
+    by_default = HBEAT_RECONNECT_DEFAULT,
+    yes = HBEAT_RECONNECT_YES,
+    no = HBEAT_RECONNECT_NO
 };
 enum class log_level : std::uint32_t { info = HBEAT_LOG_INFO, warning = HBEAT_LOG_WARNING };
 enum class phase : std::uint32_t {
@@ -719,6 +721,39 @@ class link_ref {
         return settle(s, hbeat_link_set_policy(raw(), id_, &policy.raw()));
     }
 
+    /* Protocol "heart": what each beat and answer from here on tells the peer's application; length 0: nothing. */
+    code set_state(const void *bytes, std::size_t length) const {
+        status s;
+        set_state(bytes, length, s);
+        return s.check();
+    }
+    code set_state(const void *bytes, std::size_t length, status &s) const noexcept {
+        return settle(s, hbeat_link_set_state(raw(), id_, bytes, length));
+    }
+#if __cplusplus >= 202002L
+    code set_state(std::span<const std::byte> bytes) const { return set_state(bytes.data(), bytes.size()); }
+    code set_state(std::span<const std::byte> bytes, status &s) const noexcept {
+        return set_state(bytes.data(), bytes.size(), s);
+    }
+#endif
+
+    /* What the peer's application told last; empty: nothing. */
+    HBEAT_NODISCARD std::vector<unsigned char> peer_state() const {
+        status s;
+        std::vector<unsigned char> state = peer_state(s);
+        s.check();
+        return state;
+    }
+    HBEAT_NODISCARD std::vector<unsigned char> peer_state(status &s) const {
+        std::vector<unsigned char> state(HBEAT_APP_STATE_MAX);
+        std::size_t length = 0;
+        /* A later library may have longer ones. */
+        while (settle(s, hbeat_link_peer_state(raw(), id_, state.data(), state.size(), &length)) == code::more)
+            state.resize(length);
+        state.resize(length);
+        return state;
+    }
+
     HBEAT_NODISCARD hbeat::info info() const { status s; hbeat::info found = info(s); s.check(); return found; }
     HBEAT_NODISCARD hbeat::info info(status &s) const noexcept {
         hbeat::info found;
@@ -865,6 +900,42 @@ struct link_options {
     int fd = -1;                   /* observed only; must stay open until the link is closed */
     bool start_paused = false;     /* nothing is due or judged before link::start */
     std::uint32_t events = 0;      /* mask({...}); 0: as the engine */
+    /* Only for dial and adopt, whose protocol is "heart" where this says "none". */
+    hbeat::reconnect reconnect = hbeat::reconnect::by_default;
+    std::uint32_t attempts = 0;             /* that may fail in a row before the link is DOWN for good; 0: any number */
+    const hbeat_backoff *backoff = nullptr; /* nullptr: hbeat_backoff_default */
+};
+
+/* The kernel's own keepalive of a TCP socket; what it means is said at hbeat_keepalive. */
+class keepalive : public detail::fields<hbeat_keepalive> {
+  public:
+    /* Off. */
+    keepalive() noexcept {}
+    keepalive(milliseconds idle, milliseconds interval, std::uint32_t count) noexcept {
+        raw_.enabled = 1;
+        raw_.idle_ms = detail::ms_of(idle);
+        raw_.interval_ms = detail::ms_of(interval);
+        raw_.count = count;
+    }
+    /* That which goes with a policy. */
+    explicit keepalive(const hbeat::policy &policy) { status s; s.set(hbeat_policy_keepalive(&policy.raw(), &raw_)); s.check(); }
+    /* What the kernel uses for that socket now. */
+    static keepalive of(int fd) { keepalive found; status s; s.set(hbeat_keepalive_get(fd, &found.raw_)); s.check(); return found; }
+
+    bool enabled() const noexcept { return raw_.enabled != 0; }
+    milliseconds idle() const noexcept { return milliseconds(raw_.idle_ms); }
+    milliseconds interval() const noexcept { return milliseconds(raw_.interval_ms); }
+    void set(int fd) const { status s; set(fd, s); s.check(); }
+    code set(int fd, status &s) const noexcept { return s.set(hbeat_keepalive_set(fd, &raw_)); }
+};
+
+/* What the kernel knows of a TCP socket. */
+class tcp_info : public detail::fields<hbeat_tcp_info> {
+  public:
+    explicit tcp_info(int fd) { status s; s.set(hbeat_tcp_info_get(fd, &raw_)); s.check(); }
+    maybe<microseconds> rtt() const noexcept { return detail::maybe_of<microseconds>(raw_.rtt_us); }
+    maybe<milliseconds> last_ack() const noexcept { return detail::maybe_of<milliseconds>(raw_.last_ack_ms); }
+    maybe<milliseconds> last_data_received() const noexcept { return detail::maybe_of<milliseconds>(raw_.last_data_received_ms); }
 };
 
 /* How an engine is; for a watchdog. */
@@ -945,9 +1016,7 @@ class engine {
     }
     template <typename T>
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how, T &&data, status &s) const {
-        typedef typename std::decay<T>::type Data;
-        return open_holding(policy, how, std::unique_ptr<detail::holder>(
-            new detail::holder_of<Data>(core_.get(), std::forward<T>(data))), s);
+        return open_holding(by_opening{}, policy, how, hold(std::forward<T>(data)), s);
     }
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how) const {
         status s;
@@ -956,7 +1025,40 @@ class engine {
         return opened;
     }
     HBEAT_NODISCARD hbeat::link open(const hbeat::policy &policy, const link_options &how, status &s) const noexcept {
-        return open_holding(policy, how, std::unique_ptr<detail::holder>(), s);
+        return open_holding(by_opening{}, policy, how, std::unique_ptr<detail::holder>(), s);
+    }
+
+    /* Opens a link whose connection hbeat makes itself, and makes anew when it is lost; as hbeat_link_dial. */
+    HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how) const {
+        status s;
+        hbeat::link opened = dial(endpoint, policy, how, s);
+        s.check();
+        return opened;
+    }
+    HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how,
+                                     status &s) const noexcept {
+        return open_holding(by_dialling{endpoint.c_str()}, policy, how, std::unique_ptr<detail::holder>(), s);
+    }
+    /* data belongs to the link from here on; on a failure it is destroyed. */
+    template <typename T>
+    HBEAT_NODISCARD hbeat::link dial(const std::string &endpoint, const hbeat::policy &policy, const link_options &how,
+                                     T &&data, status &s) const {
+        return open_holding(by_dialling{endpoint.c_str()}, policy, how, hold(std::forward<T>(data)), s);
+    }
+
+    /* Opens a link over a connected stream socket, which is hbeat's where this succeeds; as hbeat_link_adopt. */
+    HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how) const {
+        status s;
+        hbeat::link opened = adopt(fd, policy, how, s);
+        s.check();
+        return opened;
+    }
+    HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how, status &s) const noexcept {
+        return open_holding(by_adopting{fd}, policy, how, std::unique_ptr<detail::holder>(), s);
+    }
+    template <typename T>
+    HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how, T &&data, status &s) const {
+        return open_holding(by_adopting{fd}, policy, how, hold(std::forward<T>(data)), s);
     }
 
     /* The link with that id. */
@@ -1119,8 +1221,39 @@ class engine {
         }
     }
 
-    hbeat::link open_holding(const hbeat::policy &policy, const link_options &how, std::unique_ptr<detail::holder> data,
-                             status &s) const noexcept {
+    /* Where a link's connection comes from. */
+    struct by_opening {
+        static constexpr bool carried = false;
+        hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
+                                hbeat_link *id) const noexcept {
+            return hbeat_link_open(engine, policy, how, id);
+        }
+    };
+    struct by_dialling {
+        static constexpr bool carried = true;
+        const char *endpoint;
+        hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
+                                hbeat_link *id) const noexcept {
+            return hbeat_link_dial(engine, endpoint, policy, how, id);
+        }
+    };
+    struct by_adopting {
+        static constexpr bool carried = true;
+        int fd;
+        hbeat_status operator()(hbeat_engine *engine, const hbeat_policy *policy, const hbeat_link_options *how,
+                                hbeat_link *id) const noexcept {
+            return hbeat_link_adopt(engine, fd, policy, how, id);
+        }
+    };
+
+    template <typename T> std::unique_ptr<detail::holder> hold(T &&data) const {
+        typedef typename std::decay<T>::type Data;
+        return std::unique_ptr<detail::holder>(new detail::holder_of<Data>(core_.get(), std::forward<T>(data)));
+    }
+
+    template <typename Open>
+    hbeat::link open_holding(Open open, const hbeat::policy &policy, const link_options &how,
+                             std::unique_ptr<detail::holder> data, status &s) const noexcept {
         hbeat_link_options raw = HBEAT_LINK_OPTIONS_INIT;
         hbeat_link id = 0;
         if (how.name.find('\0') != std::string::npos || how.protocol.find('\0') != std::string::npos) {
@@ -1129,11 +1262,14 @@ class engine {
         }
         raw.fd = how.fd;
         raw.name = how.name.c_str();
-        raw.protocol = how.protocol.c_str();
+        raw.protocol = Open::carried && how.protocol == "none" ? nullptr : how.protocol.c_str();
+        raw.backoff = how.backoff;
+        raw.reconnect = static_cast<std::uint32_t>(how.reconnect);
+        raw.attempts = how.attempts;
         raw.start_paused = how.start_paused;
         raw.events = how.events;
         raw.link_data = data.get();
-        if (settle(s, hbeat_link_open(this->raw(), &policy.raw(), &raw, &id)) != code::ok) return not_opened(std::move(data));
+        if (settle(s, open(this->raw(), &policy.raw(), &raw, &id)) != code::ok) return not_opened(std::move(data));
         data.release(); /* hbeat's from here on */
         return hbeat::link(core_, id);
     }

@@ -36,9 +36,11 @@ extern "C" {
     X(backoff_refused) X(backoff_reserve) X(engine_new) X(engine_stop) X(engine_free) X(engine_quiesce) \
     X(engine_health) X(engine_links) X(engine_now) X(engine_wait) X(engine_fd) X(engine_drive) \
     X(engine_next_deadline) X(engine_advance) X(state_name) X(cause_name) X(event_name) X(event_text) \
-    X(link_open) X(link_start) X(link_pause) X(link_close) X(link_received) X(link_sent) X(link_feed) \
+    X(link_open) X(link_dial) X(link_adopt) X(link_start) X(link_pause) X(link_close) X(link_received) X(link_sent) X(link_feed) \
     X(link_take) X(link_unsent) X(link_answer_received) X(link_beat_received) X(link_report_down) \
-    X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(engine_stats) X(engine_histogram)
+    X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(link_set_data) \
+    X(link_set_state) X(link_peer_state) X(keepalive_set) X(keepalive_get) \
+    X(policy_keepalive) X(tcp_info_get) X(engine_stats) X(engine_histogram)
 
 /* The functions of the library that was loaded, each with the type that hbeat.h gives it. */
 struct hbeat_load_functions {
@@ -203,6 +205,8 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
 #define hbeat_event_name (hbeat_load_table()->event_name)
 #define hbeat_event_text (hbeat_load_table()->event_text)
 #define hbeat_link_open (hbeat_load_table()->link_open)
+#define hbeat_link_dial (hbeat_load_table()->link_dial)
+#define hbeat_link_adopt (hbeat_load_table()->link_adopt)
 #define hbeat_link_start (hbeat_load_table()->link_start)
 #define hbeat_link_pause (hbeat_load_table()->link_pause)
 #define hbeat_link_close (hbeat_load_table()->link_close)
@@ -218,6 +222,13 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
 #define hbeat_link_info (hbeat_load_table()->link_info)
 #define hbeat_link_feed_sent (hbeat_load_table()->link_feed_sent)
 #define hbeat_link_beat_sent (hbeat_load_table()->link_beat_sent)
+#define hbeat_link_set_data (hbeat_load_table()->link_set_data)
+#define hbeat_link_set_state (hbeat_load_table()->link_set_state)
+#define hbeat_link_peer_state (hbeat_load_table()->link_peer_state)
+#define hbeat_keepalive_set (hbeat_load_table()->keepalive_set)
+#define hbeat_keepalive_get (hbeat_load_table()->keepalive_get)
+#define hbeat_policy_keepalive (hbeat_load_table()->policy_keepalive)
+#define hbeat_tcp_info_get (hbeat_load_table()->tcp_info_get)
 #define hbeat_engine_stats (hbeat_load_table()->engine_stats)
 #define hbeat_engine_histogram (hbeat_load_table()->engine_histogram)
 

@@ -144,6 +144,8 @@ pub enum Input {
     },
     /// The application pauses it.
     Pause,
+    /// A beat is wanted at once, whatever is due: a new connection is to prove itself.
+    Probe,
     /// The link's words as they stand now; the engine gives them before every other input that it gives.
     Stamps {
         /// Last moment at which something complete was received.

@@ -1,10 +1,13 @@
 //! What application threads tell a shard, in one order.
 
+use super::carrier::Carried;
 use super::desk::Desk;
 use super::options::{LinkData, LinkOptions};
 use super::sync::channel::Sender;
 use super::table::Key;
 use crate::core::{Cause, Policy, Stamp};
+use crate::net::Address;
+use std::io;
 use std::sync::Arc;
 
 /// A message to a shard.
@@ -31,6 +34,7 @@ pub struct Opening {
     pub ordinal: u32,
     pub start: bool,
     pub opened: Stamp,
+    pub carried: Option<Box<Carried>>,
 }
 
 impl Opening {
@@ -80,9 +84,16 @@ pub enum Said {
         counted: bool,
     },
     Desync,
+    /// The peer told another state, so many times.
+    PeerState {
+        changes: u32,
+    },
     Report {
         cause: Cause,
         detail: u32,
     },
     Policy(Arc<Policy>),
+    /// The addresses of its endpoint are known.
+    Resolved(io::Result<Vec<Address>>),
+    Data(LinkData),
 }

@@ -1,11 +1,12 @@
 //! What application threads keep of a link whose protocol hbeat speaks: the readers of its streams, the answers it
 //! owes. The shard never waits for any of it.
 
+use super::app_state::AppStates;
 use super::fault::{self, Point};
 use super::stats::{Counted, Traffic};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, lock};
 use crate::core::{Policy, Stamp};
-use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader};
+use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader, Told};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError};
@@ -21,6 +22,8 @@ pub struct Desk {
     /// Reads what the application writes, once it shows it.
     sent: Mutex<Option<Box<Reader>>>,
     owed: Mutex<VecDeque<Owed>>,
+    /// Where the protocol has room for them.
+    pub states: Option<Box<AppStates>>,
     open_since: AtomicU64,
     /// The shard has a look planned at the end of an unfinished message's time.
     watched: AtomicBool,
@@ -41,6 +44,8 @@ pub struct Portion {
     pub credit: bool,
     /// A message was begun whose end the shard has to watch for.
     pub watch: bool,
+    /// How often the peer told another state than before.
+    pub states: u32,
     /// The stream is not the protocol's any more.
     pub desync: Option<Desync>,
 }
@@ -57,6 +62,7 @@ impl Desk {
             feed: Mutex::new(Feed { reader: Reader::new(protocol)?, open_since: None }),
             sent: Mutex::new(None),
             owed: Mutex::new(VecDeque::new()),
+            states: (protocol == Protocol::Heart).then(Box::default),
             open_since: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             traffic: Traffic::default(),
@@ -77,8 +83,13 @@ impl Desk {
         Arc::clone(&lock(&self.policy))
     }
 
+    /// The application's state, as a beat or answer built now tells it.
+    pub fn state(&self) -> Arc<[u8]> {
+        self.states.as_ref().map(|states| states.own()).unwrap_or_default()
+    }
+
     /// What a beat or answer built now says besides its number.
-    pub fn fields(&self, now_ns: u64) -> Fields<'static> {
+    pub fn fields<'a>(&self, now_ns: u64, state: &'a [u8]) -> Fields<'a> {
         let policy = self.policy();
         Fields {
             sent_us: now_ns / 1_000,
@@ -86,8 +97,32 @@ impl Desk {
             hold_ms: policy.hold_time_ms,
             one_way: !policy.answer_expected,
             datagram: false,
-            state: &[],
+            state,
         }
+    }
+
+    /// Begins anew with a new connection: what was unfinished or owed concerned the one before.
+    pub fn renew(&self) {
+        let mut feed = lock(&self.feed);
+        feed.open_since = None;
+        if let Some(reader) = Reader::new(self.protocol) {
+            feed.reader = reader;
+        }
+        self.publish(None);
+        let dropped = self.ring().drain(..).count();
+        self.count(Counted::AnswersDropped, dropped as u64);
+    }
+
+    /// Writes all answers that are owed to the front of `out`, which has room for [`OWED_MAX`]; says how many bytes.
+    pub fn write_answers(&self, now_ns: u64, out: &mut [u8]) -> usize {
+        let state = self.state();
+        let fields = self.fields(now_ns, &state);
+        let mut length = 0;
+        for owed in self.ring().drain(..) {
+            length += self.protocol.answer(&owed, &fields, &mut out[length..]).unwrap_or(0);
+            self.count(Counted::AnswersSent, 1);
+        }
+        length
     }
 
     /// Reads a portion of the stream. Answers and beats of the peer go to `answer` and `beat` with their numbers.
@@ -105,9 +140,13 @@ impl Desk {
         let mut portion = Portion::default();
         let (messages, desync) = read(&mut feed.reader, bytes, |inbound| match inbound {
             // A proof only if it matches, which the shard knows.
-            Inbound::Answer { sequence, .. } => answer(sequence),
-            Inbound::Beat { sequence, owed, .. } => {
+            Inbound::Answer { sequence, told, .. } => {
+                portion.states += u32::from(self.hear_state(&told));
+                answer(sequence);
+            }
+            Inbound::Beat { sequence, owed, told } => {
                 portion.credit = true;
+                portion.states += u32::from(self.hear_state(&told));
                 owed.into_iter().for_each(|owed| self.owe(owed));
                 beat(sequence);
             }
@@ -182,6 +221,11 @@ impl Desk {
     /// The unfinished message has been reported; the shard is told of what comes next.
     pub fn unwatch(&self) {
         self.watched.store(false, Ordering::SeqCst);
+    }
+
+    /// Keeps the peer's state; says whether it is another one than before.
+    fn hear_state(&self, told: &Told<'_>) -> bool {
+        self.states.as_ref().is_some_and(|states| states.hear(told))
     }
 
     /// Notes an answer, if hbeat owes it.

@@ -42,14 +42,8 @@ pub enum EventKind {
     WouldBeDown = 13,
     /// The engine makes a connection, now or later.
     Connecting = 14,
-    /// A peer came to a listener and proved itself.
-    Accepted = 15,
     /// The state that the peer tells in its beats and answers changed.
-    PeerState = 16,
-    /// The peer beat too often.
-    Strike = 17,
-    /// A listener takes nobody in for a while.
-    ListenerLimit = 18,
+    PeerState = 15,
 }
 
 impl EventKind {
@@ -60,7 +54,7 @@ impl EventKind {
     }
 
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 15] = [
         Self::Send,
         Self::Up,
         Self::Suspect,
@@ -75,10 +69,7 @@ impl EventKind {
         Self::EngineFailed,
         Self::WouldBeDown,
         Self::Connecting,
-        Self::Accepted,
         Self::PeerState,
-        Self::Strike,
-        Self::ListenerLimit,
     ];
 
     /// Its name, the first word of a log line.
@@ -99,10 +90,7 @@ impl EventKind {
             Self::EngineFailed => "ENGINE_FAILED",
             Self::WouldBeDown => "WOULD_BE_DOWN",
             Self::Connecting => "CONNECTING",
-            Self::Accepted => "ACCEPTED",
             Self::PeerState => "PEER_STATE",
-            Self::Strike => "STRIKE",
-            Self::ListenerLimit => "LISTENER_LIMIT",
         }
     }
 }
@@ -130,7 +118,7 @@ pub struct Event {
     pub sequence: u32,
     /// How many changes it stands for, at least 1.
     pub count: u32,
-    /// DOWN by report: its detail; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
+    /// DOWN by report: its detail; PEER_STATE: its length in bytes; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
     /// system's error number, if there is one.
     pub detail: u32,
     /// Latest round-trip time.
@@ -145,8 +133,6 @@ pub struct Event {
     pub send_queue_bytes: Option<u32>,
     /// The link's name, if it has one.
     pub name: Option<Arc<str>>,
-    /// The listener that it came to, or that it is about.
-    pub listener: Option<LinkId>,
     /// CONNECTING: the number of the attempt, from 1.
     pub attempt: u32,
     /// CONNECTING: in how many milliseconds the attempt begins.
@@ -174,7 +160,6 @@ impl Event {
             unread_bytes: None,
             send_queue_bytes: None,
             name: None,
-            listener: None,
             attempt: 0,
             next_ms: None,
         }

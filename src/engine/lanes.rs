@@ -197,7 +197,7 @@ impl Inner {
     pub(super) fn log_event(&self, event: &Event) {
         let level = match event.kind {
             EventKind::Send | EventKind::Answer | EventKind::BeatReceived | EventKind::PeerState => return,
-            EventKind::Up | EventKind::Closed | EventKind::Connecting | EventKind::Accepted => Level::Info,
+            EventKind::Up | EventKind::Closed | EventKind::Connecting => Level::Info,
             _ => Level::Warning,
         };
         if self.logs() {

@@ -1,19 +1,21 @@
 //! The calls about one link. None of them waits for a shard, for another application thread, or for a callback,
 //! but [`Engine::info`], which waits for a turn at most.
 
+use super::app_state::{APP_STATE_MAX, AppStates};
+use super::carrier::Carried;
 use super::clock::micros;
 use super::command::{Command, Opening, Said};
 use super::desk::{Busy, Desk};
 use super::error::{Code, Error};
 use super::event::LinkId;
 use super::fault::{self, Point};
-use super::options::{LinkData, LinkOptions};
+use super::options::{LinkData, LinkOptions, Reconnect, Run};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
 use super::table::{Key, Words, beat, forward};
 use super::{Engine, Inner};
 use crate::core::{Cause, Policy, Stamp, State};
-use crate::net;
+use crate::net::{self, Endpoint};
 use crate::wire::Protocol;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,6 +92,21 @@ pub struct Info {
     pub bytes_sent: u64,
     /// What would have been DOWN, with `observe_only`.
     pub would_be_downs: u64,
+    /// CONNECTING: the number of the present attempt, or of the next one, from 1.
+    pub attempt: u32,
+    /// CONNECTING: in how many milliseconds it begins; `None`: it has begun.
+    pub next_ms: Option<u32>,
+    /// Frames of the peer that had no room for its application's state.
+    pub peer_states_left_out: u64,
+}
+
+fn cannot_carry(protocol: Protocol, right: &str) -> Error {
+    Error::new(Code::Invalid, format!("protocol is \"{protocol}\", allowed for a link that hbeat carries is {right}"))
+}
+
+fn cannot_observe() -> Error {
+    let sentence = "observe_only is yes, it must be no: hbeat beats itself on a link that it carries";
+    Error::new(Code::Invalid, sentence)
 }
 
 /// While it lives its thread is the only one that takes from the link.
@@ -134,6 +151,16 @@ impl Found<'_> {
         desk.ok_or_else(|| Error::new(Code::WrongMode, sentence()))
     }
 
+    /// The states that the link's beats and answers carry.
+    fn states<T>(&self, with: impl FnOnce(&AppStates) -> T) -> Result<T, Error> {
+        let desk = self.shard.desks.find(self.key.index);
+        self.check_open()?;
+        desk.as_ref().and_then(|desk| desk.states.as_deref()).map(with).ok_or_else(|| {
+            let protocol = desk.as_ref().map_or(Protocol::None, |desk| desk.protocol);
+            Error::new(Code::WrongMode, format!("protocol is \"{protocol}\": only frames of \"heart\" carry a state"))
+        })
+    }
+
     /// Something was sent, maybe the beat taken last; `tells`: the shard may be told.
     fn left(&self, at: Stamp, tells: impl FnOnce() -> bool) {
         forward(self.words.sent, at, || self.inner.now());
@@ -161,6 +188,34 @@ impl Inner {
         let key = link.key();
         let words = shard.table.find(key).ok_or_else(Error::no_link)?;
         Ok(Found { inner: self, shard, key, words })
+    }
+
+    /// A link whose socket is the application's.
+    fn find_own(&self, link: LinkId) -> Result<Found<'_>, Error> {
+        let found = self.find(link)?;
+        if found.words.has(beat::CARRIED) {
+            let sentence = "hbeat carries this link: it reads, writes and times the connection itself";
+            return Err(Error::new(Code::WrongMode, sentence));
+        }
+        Ok(found)
+    }
+
+    /// Whether a link set up like this can be carried.
+    fn check_carries(&self, policy: &Policy, options: &LinkOptions) -> Result<(), Error> {
+        if self.options.run == Run::Application {
+            let sentence = "run is HBEAT_RUN_APPLICATION: only an engine with threads of its own carries links";
+            return Err(Error::new(Code::WrongMode, sentence));
+        }
+        if policy.observe_only {
+            return Err(cannot_observe());
+        }
+        if options.fd.is_some() {
+            return Err(Error::new(Code::Invalid, "options.fd must be 0 or -1: hbeat observes its own socket itself"));
+        }
+        if options.start_paused {
+            return Err(Error::new(Code::Invalid, "start_paused must be 0: open the link when it is to be carried"));
+        }
+        Ok(())
     }
 
     /// Why a stamp found no open link.
@@ -193,10 +248,69 @@ impl Engine {
     /// [`Code::Invalid`] names the field; [`Code::Limit`], [`Code::Again`], [`Code::NoMemory`]: there is no room (yet);
     /// [`Code::Stopped`], [`Code::Failed`], [`Code::Forked`].
     pub fn open(&self, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        if (options.reconnect, options.attempts) != (Reconnect::Default, 0) {
+            let sentence =
+                "reconnect and attempts must be 0: the connection is the application's, hbeat does not make it anew";
+            return Err(Error::new(Code::Invalid, sentence));
+        }
+        self.open_with(policy, options, None)
+    }
+
+    /// Opens a link whose connection the engine makes, and makes anew when it is lost. Never waits: the link is
+    /// CONNECTING until the peer is heard. Its protocol must be [`Protocol::Heart`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Code::WrongMode`] with [`Run::Application`], [`Code::System`] when there are no
+    /// descriptors left.
+    pub fn dial(&self, endpoint: &Endpoint, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        self.inner.check_running()?;
+        if options.protocol != Protocol::Heart {
+            return Err(cannot_carry(options.protocol, "\"heart\", whose beats need no login"));
+        }
+        options.backoff.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        let reconnects = options.reconnect != Reconnect::No;
+        let carried = || Carried::dialled(endpoint.clone(), reconnects, options.attempts, options.backoff);
+        self.open_with(policy, options, Some(&carried))
+    }
+
+    /// Opens a link over a connected stream socket, which is the engine's from then on; after an error it is still the
+    /// caller's. Whatever login the protocol wants was done. With [`Reconnect::Yes`] a lost connection is made anew to
+    /// the address of its peer.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial); [`Code::Invalid`] when `fd` is no connected stream socket.
+    pub fn adopt(&self, fd: i32, policy: &Policy, options: &LinkOptions) -> Result<LinkId, Error> {
+        self.inner.check_running()?;
+        if options.protocol == Protocol::None {
+            return Err(cannot_carry(options.protocol, "one whose beats hbeat knows"));
+        }
+        options.backoff.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        let peer = net::check_stream(fd).map_err(|error| {
+            Error::new(Code::Invalid, format!("fd = {fd}: must be a connected stream socket: {error}"))
+        })?;
+        let reconnects = options.reconnect == Reconnect::Yes;
+        if reconnects && options.protocol != Protocol::Heart {
+            return Err(cannot_carry(options.protocol, "\"heart\" with HBEAT_RECONNECT_YES: hbeat does not log in"));
+        }
+        let address = reconnects.then_some(peer);
+        let carried = || Carried::adopted(net::take_over(fd), address.clone(), options.attempts, options.backoff);
+        self.open_with(policy, options, Some(&carried))
+    }
+
+    /// Opens a link; `carried` makes what the engine needs to carry it, once nothing can fail any more.
+    fn open_with(
+        &self,
+        policy: &Policy,
+        options: &LinkOptions,
+        carried: Option<&dyn Fn() -> Carried>,
+    ) -> Result<LinkId, Error> {
         let inner = &*self.inner;
         inner.check_running()?;
         policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
         options.check()?;
+        if carried.is_some() {
+            inner.check_carries(policy, options)?;
+        }
         let ordinal = inner.ordinals.fetch_add(1, Ordering::Relaxed);
         let shard = &inner.shards[ordinal as usize % inner.shards.len()];
         let room = inner.take_room(shard)?;
@@ -206,7 +320,13 @@ impl Engine {
         let total = Arc::clone(&shard.desks.traffic);
         let desk = Desk::new(options.protocol, Arc::clone(&policy), total).map(Arc::new);
         let paused = if options.start_paused { beat::PAUSED } else { 0 };
-        let bits = paused | if policy.observe_only { beat::OBSERVED } else { 0 };
+        let observed = if policy.observe_only { beat::OBSERVED } else { 0 };
+        let bits = paused | observed | if carried.is_some() { beat::CARRIED } else { 0 };
+        if carried.is_some() {
+            shard.poller().map_err(|error| {
+                Error::new(Code::System, format!("what waits for sockets could not be made: {error}"))
+            })?;
+        }
         let mut slots = shard.table.slots();
         if slots.shut {
             return Err(Error::new(Code::Stopped, "the engine was stopped"));
@@ -227,6 +347,7 @@ impl Engine {
             ordinal,
             start: !options.start_paused,
             opened,
+            carried: carried.map(|make| Box::new(make())),
         }));
         drop(slots);
         room.keep();
@@ -239,7 +360,7 @@ impl Engine {
     /// # Errors
     /// [`Code::NoLink`], [`Code::Stopped`], [`Code::Failed`], [`Code::Forked`].
     pub fn start(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.deed(now_ns);
         found.words.clear(beat::PAUSED);
         found.tell(Said::Start { at });
@@ -251,7 +372,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn pause(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         self.inner.clock.callers_ns(now_ns); // counted if it cannot be right
         found.words.set(beat::PAUSED);
         found.tell(Said::Pause);
@@ -310,7 +431,7 @@ impl Engine {
     /// feeding it, [`Code::Desync`] when the bytes are not the protocol's (the link is DOWN), and as
     /// [`start`](Self::start).
     pub fn feed(&self, link: LinkId, bytes: &[u8], now_ns: u64) -> Result<bool, Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         let desk = found.desk("hbeat_link_received")?;
         let at_us = micros(now_ns);
@@ -328,6 +449,9 @@ impl Engine {
             // It ends a probe: that is news, and a beat that waits to be taken is no longer needed.
             found.tell(Said::Look);
         }
+        if portion.states > 0 {
+            found.tell(Said::PeerState { changes: portion.states });
+        }
         if let Some(desync) = portion.desync {
             found.tell(Said::Desync);
             return Err(Error::new(Code::Desync, format!("the stream is not {}: {desync}", desk.protocol)));
@@ -344,7 +468,7 @@ impl Engine {
     /// # Errors
     /// As [`feed`](Self::feed), but [`Code::Desync`] changes nothing but that no more beats are seen.
     pub fn feed_sent(&self, link: LinkId, bytes: &[u8], now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         let desk = found.desk("hbeat_link_sent")?;
         let observed = found.words.has(beat::OBSERVED);
@@ -399,7 +523,7 @@ impl Engine {
         now_ns: u64,
         buffer: &mut [u8],
     ) -> Result<Taken, Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         if found.words.set(beat::TAKING) != 0 {
             return Err(Error::new(Code::Busy, "another thread is taking from this link"));
         }
@@ -429,7 +553,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn unsent(&self, link: LinkId, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.deed(now_ns);
         let counted = found.words.clear(beat::LEAVING) != 0;
         found.tell(Said::Unsent { at, counted });
@@ -441,7 +565,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn answer_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         found.news(Said::Answer { sequence, at, at_us: micros(now_ns) });
         Ok(())
@@ -452,7 +576,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn beat_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
-        let found = self.inner.find(link)?;
+        let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.stamp(now_ns);
         forward(found.words.received, at, || self.inner.now());
         found.news(Said::BeatReceived { sequence, at });
@@ -480,6 +604,9 @@ impl Engine {
     pub fn set_policy(&self, link: LinkId, policy: &Policy) -> Result<(), Error> {
         let found = self.inner.find(link)?;
         policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        if policy.observe_only && found.words.has(beat::CARRIED) {
+            return Err(cannot_observe());
+        }
         let policy = self.inner.policies.share(policy);
         found.words.observe(policy.observe_only);
         if let Some(desk) = found.shard.desks.find(found.key.index) {
@@ -487,6 +614,39 @@ impl Engine {
         }
         found.tell(Said::Policy(policy));
         Ok(())
+    }
+
+    /// Gives a link another word of the application's: events made from here on carry it, the last one included. Those
+    /// that wait already carry the one before.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn set_data(&self, link: LinkId, data: LinkData) -> Result<(), Error> {
+        self.inner.find(link)?.tell(Said::Data(data));
+        Ok(())
+    }
+
+    /// Sets the application's state, which each beat and answer taken from here on tells the peer; empty: none.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] when it is longer than [`APP_STATE_MAX`], [`Code::WrongMode`] when the link's protocol has no
+    /// room for a state, and as [`start`](Self::start).
+    pub fn set_state(&self, link: LinkId, state: &[u8]) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        if state.len() > APP_STATE_MAX {
+            let sentence = format!("length is {}, allowed is a state of 0 to {APP_STATE_MAX} bytes", state.len());
+            return Err(Error::new(Code::Invalid, sentence));
+        }
+        found.states(|states| states.set(state))
+    }
+
+    /// Copies the state that the peer told last to the front of `buffer`, all of it or, where it does not fit, nothing.
+    /// Gives its length; 0: there is none.
+    ///
+    /// # Errors
+    /// [`Code::WrongMode`] when the link's protocol has no room for a state, and as [`start`](Self::start).
+    pub fn peer_state(&self, link: LinkId, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.inner.find(link)?.states(|states| states.copy_peers(buffer))
     }
 
     /// What is known of a link, after everything said of it so far. Waits for a turn of its shard at most.
@@ -500,13 +660,15 @@ impl Engine {
             let ages = Ages::of(row, words, now);
             let observed = row.fd.map(net::observe).unwrap_or_default();
             let tally = &row.tally;
+            let carried = row.carried.as_deref();
+            let failure = carried.and_then(|carried| carried.failure);
             let read = |what| row.desk.as_ref().map_or(0, |desk| desk.traffic.read(what));
             Info {
                 link,
                 data: row.data,
                 name: row.name.clone(),
-                state: evidence.state,
-                cause: evidence.cause,
+                state: row.state(),
+                cause: evidence.cause.or(failure.map(|failure| failure.cause)),
                 detail: row.detail,
                 tries: u32::from(evidence.misses),
                 tries_max: row.policy.tries,
@@ -531,6 +693,9 @@ impl Engine {
                 messages_sent: read(Counted::MessagesSent),
                 bytes_sent: read(Counted::BytesSent),
                 would_be_downs: tally[Counted::WouldBeDowns].into(),
+                attempt: carried.map_or(0, Carried::attempt),
+                next_ms: carried.and_then(|carried| carried.next_ms(now)),
+                peer_states_left_out: row.states().map_or(0, AppStates::left_out),
             }
         });
         self.inner.nudge();
@@ -563,7 +728,8 @@ impl Found<'_> {
         if self.words.has(beat::PAUSED) {
             return;
         }
-        let fields = desk.fields(now_ns);
+        let state = desk.state();
+        let fields = desk.fields(now_ns, &state);
         let mut ring = desk.ring();
         fault::point(Point::Take);
         while let Some(owed) = ring.front() {
@@ -594,7 +760,8 @@ impl Found<'_> {
         let (number, advanced) = self.number(wanted & beat::AGAIN != 0, sequence.as_deref().copied());
         let mut length = 0;
         if let Some(desk) = desk {
-            match desk.protocol.beat(number, &desk.fields(now_ns), &mut buffer[taken.length..]) {
+            let state = desk.state();
+            match desk.protocol.beat(number, &desk.fields(now_ns, &state), &mut buffer[taken.length..]) {
                 Some(built) => length = built,
                 None => {
                     taken.more = true;

@@ -2,15 +2,19 @@
 //!
 //! - `table`: the words of each link that any thread touches without a lock, and the ids that lead to them
 //! - `desk`: what application threads keep of a link whose protocol hbeat speaks
+//! - `app_state`: what the applications at both ends tell each other
 //! - `command`: what they tell a shard
 //! - `shard`, `rows`: one shard's links and the turn that moves them
 //! - `delivery`, `lanes`: from shard to application
 //! - `links`: the calls about one link; `drive`: the calls that turn the engine
+//! - `carrier`: links whose sockets are the engine's own
 //! - `stats`: what is counted, of links and of the engine
 //! - `clock`, `sys`: where time comes from, and the system calls of our own
 //! - `sync`: by what threads meet; `models`: what must hold in whatever order they do
 //! - `fault`: panics on purpose, in the tests' build
 
+mod app_state;
+mod carrier;
 mod clock;
 mod command;
 mod delivery;
@@ -31,6 +35,8 @@ mod sync;
 mod sys;
 mod table;
 
+pub use crate::net::Endpoint;
+pub use app_state::APP_STATE_MAX;
 pub use drive::{Stopped, Waited};
 pub use error::{Code, Error};
 pub(crate) use event::Subject;
@@ -38,18 +44,20 @@ pub use event::{Event, EventKind, LinkId};
 pub use links::{Info, Taken};
 pub use options::{
     Callbacks, EVENTS_ALL, EVENTS_DEFAULT, Level, LinkData, LinkOptions, OnEvent, OnLog, OnPanic, OnRelease, Options,
-    Run, TimeSource,
+    Reconnect, Run, TimeSource,
 };
 pub use stats::{Counted, Histogram, Rtt, Stats, Times};
 pub use sys::monotonic_ns;
 
+use carrier::Resolver;
 use clock::Clock;
 use delivery::{Delivery, Lane};
+use once_cell::sync::OnceCell;
 use rows::Policies;
 use shard::Shard;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 use sync::{AtomicBool, AtomicU32, Mutex, channel, lock};
 
@@ -66,6 +74,9 @@ struct Inner {
     clock: Clock,
     /// Of jitter, and of the first generations.
     seed: u64,
+    /// Itself, for threads that must not keep it alive.
+    me: OnceCell<Weak<Inner>>,
+    resolver: Resolver,
     shards: Box<[Shard]>,
     delivery: Delivery,
     policies: Policies,
@@ -132,6 +143,7 @@ impl Engine {
             shard_threads: Mutex::default(),
             lane_threads: Mutex::default(),
         };
+        let _ = engine.inner.me.set(Arc::downgrade(&engine.inner));
         engine.start_threads()?;
         Ok(engine)
     }
@@ -232,6 +244,8 @@ impl Inner {
         let links = options.max_links.min(table::INDEXES);
         Ok(Self {
             seed,
+            me: OnceCell::new(),
+            resolver: Resolver::default(),
             shards: (0..shards)
                 .map(|number| {
                     let shard_seed = seed.rotate_left(number);
@@ -251,6 +265,15 @@ impl Inner {
             puller: Mutex::new(()),
             options,
         })
+    }
+
+    fn me(&self) -> Weak<Self> {
+        self.me.get().cloned().unwrap_or_default()
+    }
+
+    /// 64 bits that nobody can tell beforehand.
+    fn random(&self) -> u64 {
+        RandomState::new().hash_one(self.seed)
     }
 
     fn phase(&self) -> Phase {

@@ -2,6 +2,7 @@
 
 use super::error::{Code, Error};
 use super::event::Event;
+use crate::core::Backoff;
 use crate::net;
 use crate::wire::Protocol;
 
@@ -97,9 +98,9 @@ pub struct Options {
 }
 
 /// Events that are handed out unless an engine or a link asks for others: all but ANSWER and BEAT_RECEIVED.
-pub const EVENTS_DEFAULT: u32 = 524094;
+pub const EVENTS_DEFAULT: u32 = 65342;
 /// All events.
-pub const EVENTS_ALL: u32 = 524286;
+pub const EVENTS_ALL: u32 = 65534;
 
 impl Default for Options {
     fn default() -> Self {
@@ -135,6 +136,24 @@ pub struct LinkOptions {
     pub start_paused: bool,
     /// Which events are asked for; `None`: as the engine.
     pub events: Option<u32>,
+    /// When a connection that the engine carries is made anew.
+    pub reconnect: Reconnect,
+    /// How many attempts in a row may fail before such a link is given up; 0: any number.
+    pub attempts: u32,
+    /// The delays between them.
+    pub backoff: Backoff,
+}
+
+/// Whether a lost connection that the engine carries is made anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reconnect {
+    /// Where the engine dialled it.
+    #[default]
+    Default,
+    /// Always.
+    Yes,
+    /// Never.
+    No,
 }
 
 impl Default for LinkOptions {
@@ -146,6 +165,9 @@ impl Default for LinkOptions {
             data: LinkData::default(),
             start_paused: false,
             events: None,
+            reconnect: Reconnect::default(),
+            attempts: 0,
+            backoff: Backoff::default(),
         }
     }
 }

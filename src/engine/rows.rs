@@ -1,11 +1,13 @@
 //! What only a shard's turn touches of its links.
 
+use super::app_state::AppStates;
+use super::carrier::Carried;
 use super::desk::Desk;
 use super::options::LinkData;
 use super::stats::{Rtt, Tally};
 use super::sync::{Mutex, lock};
 use super::table::Key;
-use crate::core::{Link, Policy, Queued, Side, Stamp};
+use crate::core::{Link, Policy, Queued, Side, Stamp, State};
 use std::sync::Arc;
 
 /// One open link.
@@ -32,6 +34,25 @@ pub struct Row {
     pub detail: u32,
     pub tally: Tally,
     pub rtt: Rtt,
+    /// Of links whose socket is the engine's.
+    pub carried: Option<Box<Carried>>,
+    /// The state as which it is counted.
+    pub counted: State,
+}
+
+impl Row {
+    /// What the link is believed to be.
+    pub fn state(&self) -> State {
+        match &self.carried {
+            Some(carried) if carried.is_connecting() => State::Connecting,
+            _ => self.link.evidence().state,
+        }
+    }
+
+    /// The states that its beats and answers carry, if they do.
+    pub fn states(&self) -> Option<&AppStates> {
+        self.desk.as_ref()?.states.as_deref()
+    }
 }
 
 /// How many policies are kept for the next link.

@@ -1,14 +1,17 @@
 //! One shard: its links, their wheel, and the turn that moves them. All judgement happens here, on one thread at a
 //! time; no code of the application ever runs under its lock.
 
+mod carry;
 mod turn;
 
 use super::Inner;
+use super::app_state::AppStates;
 use super::command::{Command, Opening, Said};
 use super::delivery::Item;
 use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
+use super::options::LinkData;
 use super::rows::{Row, Rows};
 use super::stats::{Counted, Histogram, Rtt, Stats, Tally};
 use super::sync::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
@@ -16,8 +19,10 @@ use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
 use crate::core::{Answered, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
-use crate::net::{Observed, observe};
+use crate::net::{Observed, Poller, Ready, observe};
+use once_cell::sync::OnceCell;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use turn::Turn;
 
 /// Links that one turn looks at before it hands over what it found and lets others at its lock.
@@ -44,6 +49,8 @@ pub struct Shard {
     posted: AtomicU64,
     /// When the shard means to turn next; `u64::MAX`: when it is woken.
     planned_ns: AtomicU64,
+    /// Waits for the sockets of carried links, once there are any.
+    poller: OnceCell<Poller>,
     turns: Mutex<Turns>,
 }
 
@@ -64,6 +71,11 @@ pub struct Turns {
     pub rtt: Histogram,
     pub lateness: Histogram,
     ended: bool,
+    /// For the sockets of carried links: those that are ready, what is read, what was found in it, what is written.
+    ready: Ready,
+    portion: Vec<u8>,
+    said: Vec<Said>,
+    frames: Vec<u8>,
 }
 
 /// What comes after a turn.
@@ -93,6 +105,7 @@ impl Shard {
             opening: AtomicU32::new(0),
             posted: AtomicU64::new(0),
             planned_ns: AtomicU64::new(u64::MAX),
+            poller: OnceCell::new(),
             turns: Mutex::new(Turns {
                 inbox,
                 rows: Rows::default(),
@@ -108,6 +121,10 @@ impl Shard {
                 rtt: Histogram::default(),
                 lateness: Histogram::default(),
                 ended: false,
+                ready: Ready::default(),
+                portion: Vec::new(),
+                said: Vec::new(),
+                frames: Vec::new(),
             }),
         })
     }
@@ -145,6 +162,9 @@ impl Shard {
             // Full: it will wake anyway.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
+        // Pairs with the fence in `sleep`: either the poller is seen here, or the token is seen there.
+        fence(Ordering::SeqCst);
+        self.poller.get().into_iter().for_each(Poller::wake);
     }
 
     /// Says something about a link; wakes the shard if it waits for news of it.
@@ -228,13 +248,24 @@ impl Shard {
     }
 
     fn sleep(&self, engine: &Inner, at_ns: Option<u64>) {
-        if engine.clock.is_manual() {
+        let manual = engine.clock.is_manual();
+        if let Some(poller) = self.poller.get() {
+            fence(Ordering::SeqCst);
+            if self.woken.try_recv().is_ok() {
+                return;
+            }
+            let left =
+                at_ns.map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(engine.clock.now_ns()).min(STRIDE_NS)));
+            // What is ready stays so: the turn that follows finds it.
+            return poller.wait(&mut Ready::default(), left.filter(|_| !manual));
+        }
+        if manual {
             let _ = self.woken.recv();
             return;
         }
         let left_ns = at_ns.map_or(STRIDE_NS, |at_ns| at_ns.saturating_sub(engine.clock.now_ns()).min(STRIDE_NS));
         if left_ns > 0 {
-            let _ = self.woken.recv_timeout(std::time::Duration::from_nanos(left_ns));
+            let _ = self.woken.recv_timeout(Duration::from_nanos(left_ns));
         }
     }
 

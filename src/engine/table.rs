@@ -44,6 +44,8 @@ pub mod beat {
     pub const OWED: u32 = 1 << 8;
     /// hbeat only watches: it sends and answers nothing.
     pub const OBSERVED: u32 = 1 << 9;
+    /// The socket is the engine's, which beats and reads by itself.
+    pub const CARRIED: u32 = 1 << 10;
 }
 
 /// Generation and last received stamp: the pair that `received` touches.

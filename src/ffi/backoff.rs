@@ -60,7 +60,7 @@ impl From<&Backoff> for hbeat_backoff {
 ///
 /// # Safety
 /// As for [`read`].
-unsafe fn read_backoff(pointer: *const hbeat_backoff) -> Result<Backoff, Failure> {
+pub(super) unsafe fn read_backoff(pointer: *const hbeat_backoff) -> Result<Backoff, Failure> {
     // SAFETY: as for this function.
     let backoff = unsafe { read(pointer, "backoff") }?;
     let backoff = Backoff {

@@ -12,9 +12,9 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 
 /// events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*.
-pub const HBEAT_EVENTS_DEFAULT: u32 = 524094u32;
+pub const HBEAT_EVENTS_DEFAULT: u32 = 65342u32;
 /// events: all.
-pub const HBEAT_EVENTS_ALL: u32 = 524286u32;
+pub const HBEAT_EVENTS_ALL: u32 = 65534u32;
 
 const _: () = assert!(HBEAT_EVENTS_DEFAULT == crate::engine::EVENTS_DEFAULT);
 const _: () = assert!(HBEAT_EVENTS_ALL == crate::engine::EVENTS_ALL);
@@ -109,14 +109,9 @@ pub enum hbeat_event_type {
     /// hbeat makes a connection: attempt says for which time, next_ms when, cause and detail why the one before came to
     /// nothing.
     HBEAT_EVENT_CONNECTING = 14,
-    /// A peer came to a listener and proved itself: the first event of a link that is new and UP.
-    HBEAT_EVENT_ACCEPTED = 15,
-    /// The state that the peer tells in its beats and answers changed.
-    HBEAT_EVENT_PEER_STATE = 16,
-    /// The peer beats more often than least_ms allows; detail says how often it was caught since it was forgiven last.
-    HBEAT_EVENT_STRIKE = 17,
-    /// A listener takes nobody in for a while: the limits of its options, or of the system (detail is its error number).
-    HBEAT_EVENT_LISTENER_LIMIT = 18,
+    /// The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
+    /// bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
+    HBEAT_EVENT_PEER_STATE = 15,
 }
 
 /// Something that happened, with the evidence. Comes out of hbeat only. In a callback it is valid until the callback
@@ -130,7 +125,7 @@ pub struct hbeat_event {
     pub r#type: u32,
     /// Which link; 0 for an event of the engine.
     pub link: hbeat_link,
-    /// What the application gave to hbeat_link_open.
+    /// What the application gave to hbeat_link_open, or to hbeat_link_set_data since.
     pub link_data: *mut c_void,
     /// When it happened, on the engine's clock.
     pub at_ns: u64,
@@ -147,7 +142,7 @@ pub struct hbeat_event {
     /// How many changes this event stands for: more than 1 when the application was late.
     pub count: u32,
     /// DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-    /// system's error number, or 0. STRIKE, LISTENER_LIMIT: see there.
+    /// system's error number, or 0. PEER_STATE: see there.
     pub detail: u32,
     /// Latest round-trip time in microseconds, or HBEAT_UNKNOWN.
     pub rtt_us: u32,
@@ -161,8 +156,6 @@ pub struct hbeat_event {
     pub send_queue_bytes: i32,
     /// Name of the link, "" for an event of the engine; UTF-8, ends with a NUL.
     pub name: [c_char; HBEAT_NAME_MAX],
-    /// The listener that the link came to, or that the event is about; or 0.
-    pub listener: u64,
     /// CONNECTING: number of the attempt, from 1.
     pub attempt: u32,
     /// CONNECTING: in how many ms the attempt begins; or HBEAT_UNKNOWN.
@@ -188,7 +181,6 @@ plain!(hbeat_event {
     unread_bytes,
     send_queue_bytes,
     name,
-    listener,
     attempt,
     next_ms,
 } until name);
@@ -214,7 +206,6 @@ impl From<&Event> for hbeat_event {
             unread_bytes: byte_count(event.unread_bytes),
             send_queue_bytes: byte_count(event.send_queue_bytes),
             name: link_name(event.name.as_deref(), event.link),
-            listener: event.listener.map_or(0, |listener| listener.0),
             attempt: event.attempt,
             next_ms: or_unknown(event.next_ms),
         }
@@ -314,7 +305,6 @@ fn event_of(event: &hbeat_event) -> Result<Event, Failure> {
         unread_bytes: u32::try_from(event.unread_bytes).ok(),
         send_queue_bytes: u32::try_from(event.send_queue_bytes).ok(),
         name: (!name.is_empty()).then(|| name.into()),
-        listener: (event.listener != 0).then_some(LinkId(event.listener)),
         attempt: event.attempt,
         // Of a caller whose struct ends before it, it is 0 and so is the attempt.
         next_ms: number(event.next_ms).filter(|_| event.attempt > 0),
@@ -468,7 +458,7 @@ mod tests {
     #[test]
     fn what_is_not_known_and_what_is_too_much_has_its_number() {
         let event = hbeat_event::from(&down());
-        assert_eq!((event.struct_size, event.r#type, event.link, event.state, event.cause), (160, 4, 0xAB, 5, 1));
+        assert_eq!((event.struct_size, event.r#type, event.link, event.state, event.cause), (152, 4, 0xAB, 5, 1));
         assert_eq!((event.last_sent_ms, event.send_queue_bytes, event.link_data.addr()), (u32::MAX, i32::MAX, 0x1234));
         let engine = hbeat_event::from(&Event { link: None, unread_bytes: None, ..down() });
         assert_eq!((engine.link, engine.state, engine.unread_bytes, engine.name[0]), (0, 0, -1, 0));
@@ -478,7 +468,7 @@ mod tests {
     fn an_event_that_hbeat_did_not_fill_has_no_text() {
         let good = hbeat_event::from(&down());
         for (bad, sentence) in [
-            (hbeat_event { r#type: 19, ..good }, "event.type is 19, allowed is HBEAT_EVENT_*"),
+            (hbeat_event { r#type: 16, ..good }, "event.type is 16, allowed is HBEAT_EVENT_*"),
             (hbeat_event { r#type: 0, ..good }, "event.type is 0, allowed is HBEAT_EVENT_*"),
             (hbeat_event { state: 6, ..good }, "event.state is 6, allowed is HBEAT_STATE_*"),
             (hbeat_event { cause: 15, ..good }, "event.cause is 15, allowed is HBEAT_CAUSE_*"),

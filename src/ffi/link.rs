@@ -1,6 +1,7 @@
 //! Links: opened, fed, taken from, closed.
 
-use super::convert::{bytes, check_output, flag, optional_text, place, plain, read, read_size, write};
+use super::backoff::{hbeat_backoff, read_backoff};
+use super::convert::{bytes, check_output, choice, flag, optional_text, place, plain, read, read_size, text, write};
 use super::engine::{event_mask, hbeat_engine, with_engine};
 use super::event::{byte_count, cause_number, cause_of, link_name, or_unknown, pointer, state_number};
 use super::last_error::Failure;
@@ -8,13 +9,21 @@ use super::policy::{hbeat_policy, read_policy};
 use super::status::hbeat_status_code::{HBEAT_INFO_ALREADY_DOWN, HBEAT_INFO_MORE, HBEAT_INFO_SEND, HBEAT_OK};
 use super::version::HBEAT_NAME_MAX;
 use super::{done, hbeat_status};
-use crate::engine::{Engine, Info, LinkData, LinkId, LinkOptions};
+use crate::core::Backoff;
+use crate::engine::{Endpoint, Engine, Info, LinkData, LinkId, LinkOptions, Reconnect};
 use crate::wire::Protocol;
 use std::ffi::{c_char, c_void};
 
 /// The id of a link: never 0. A number, not a pointer: safe to keep for ever. Once the link is closed, calls with it
 /// say NO_LINK.
 pub type hbeat_link = u64;
+
+/// reconnect: a connection that hbeat_link_dial made is made anew, one that was handed over is not.
+pub const HBEAT_RECONNECT_DEFAULT: u32 = 0u32;
+/// reconnect: it is made anew; one that was handed over to the address of its peer.
+pub const HBEAT_RECONNECT_YES: u32 = 1u32;
+/// reconnect: it is not.
+pub const HBEAT_RECONNECT_NO: u32 = 2u32;
 
 /// How a link is set up. Begin with HBEAT_LINK_OPTIONS_INIT; a struct that is all zero but for struct_size is right, too.
 /// hbeat copies the texts.
@@ -36,6 +45,12 @@ pub struct hbeat_link_options {
     pub start_paused: u32,
     /// Which events are asked for, a mask of 1u << HBEAT_EVENT_*; 0 = as the engine.
     pub events: u32,
+    /// dial, adopt: the delays between attempts; NULL = those of hbeat_backoff_default. Copied.
+    pub backoff: *const hbeat_backoff,
+    /// dial, adopt: HBEAT_RECONNECT_*.
+    pub reconnect: u32,
+    /// dial, adopt: how many attempts in a row may fail before the link is DOWN for good; 0 = any number.
+    pub attempts: u32,
 }
 
 plain!(hbeat_link_options {
@@ -46,6 +61,9 @@ plain!(hbeat_link_options {
     link_data,
     start_paused,
     events,
+    backoff,
+    reconnect,
+    attempts,
 } until events);
 
 /// All that is known of a link. Set struct_size before the call.
@@ -70,7 +88,7 @@ pub struct hbeat_info {
     pub protocol: u32,
     /// The link.
     pub link: hbeat_link,
-    /// What the application gave to hbeat_link_open.
+    /// What the application gave to hbeat_link_open, or to hbeat_link_set_data since.
     pub link_data: *mut c_void,
     /// How long ago something was received last; or HBEAT_UNKNOWN.
     pub last_received_ms: u32,
@@ -120,6 +138,12 @@ pub struct hbeat_info {
     pub rtt_count: u64,
     /// All of them together, in microseconds.
     pub rtt_sum_us: u64,
+    /// CONNECTING: number of the attempt, from 1.
+    pub attempt: u32,
+    /// CONNECTING: in how many ms the attempt begins; HBEAT_UNKNOWN: it has begun.
+    pub next_ms: u32,
+    /// Frames of the peer that had no room for its state: what hbeat_link_peer_state gives may be older than they.
+    pub peer_states_left_out: u64,
 }
 
 plain!(hbeat_info {
@@ -157,6 +181,9 @@ plain!(hbeat_info {
     would_be_downs,
     rtt_count,
     rtt_sum_us,
+    attempt,
+    next_ms,
+    peer_states_left_out,
 } until name);
 
 impl From<&Info> for hbeat_info {
@@ -196,6 +223,9 @@ impl From<&Info> for hbeat_info {
             would_be_downs: info.would_be_downs,
             rtt_count: info.rtt.map_or(0, |rtt| rtt.count.into()),
             rtt_sum_us: info.rtt.map_or(0, |rtt| rtt.sum_us),
+            attempt: info.attempt,
+            next_ms: or_unknown(info.next_ms),
+            peer_states_left_out: info.peer_states_left_out,
         }
     }
 }
@@ -207,6 +237,17 @@ impl From<&Info> for hbeat_info {
 unsafe fn read_options(pointer: *const hbeat_link_options) -> Result<LinkOptions, Failure> {
     // SAFETY: as for this function.
     let options = unsafe { read(pointer, "options") }?;
+    let backoff = if options.backoff.is_null() {
+        Backoff::default()
+    } else {
+        // SAFETY: as for this function.
+        unsafe { read_backoff(options.backoff) }?
+    };
+    let reconnects = [
+        ("HBEAT_RECONNECT_DEFAULT", Reconnect::Default),
+        ("HBEAT_RECONNECT_YES", Reconnect::Yes),
+        ("HBEAT_RECONNECT_NO", Reconnect::No),
+    ];
     // SAFETY: as for this function.
     let (name, protocol) = unsafe {
         let name = optional_text(options.name, "name", HBEAT_NAME_MAX - 1)?;
@@ -222,8 +263,24 @@ unsafe fn read_options(pointer: *const hbeat_link_options) -> Result<LinkOptions
             0 => None,
             events => Some(events),
         },
+        reconnect: choice(options.reconnect, "reconnect", reconnects)?,
+        attempts: options.attempts,
+        backoff,
     })
 }
+
+/// The options of a link that hbeat carries, whose protocol is heart unless another one is named.
+///
+/// # Safety
+/// As for [`read_options`].
+unsafe fn read_carried(options: *const hbeat_link_options) -> Result<LinkOptions, Failure> {
+    // SAFETY: as for this function.
+    let (taken, named) = unsafe { (read_options(options)?, !read(options, "options")?.protocol.is_null()) };
+    Ok(LinkOptions { protocol: if named { taken.protocol } else { Protocol::Heart }, ..taken })
+}
+
+/// The longest endpoint, in bytes.
+const ENDPOINT_MAX: usize = 271;
 
 fn protocol_of(name: &str) -> Result<Protocol, Failure> {
     Protocol::from_name(name).ok_or_else(|| {
@@ -264,6 +321,70 @@ pub unsafe extern "C" fn hbeat_link_open(
             let (policy, options) = (read_policy(policy)?, read_options(options)?);
             check_output(link, "link")?;
             link.write(engine.open(&policy, &options)?.0);
+            Ok(HBEAT_OK)
+        })
+    }
+}
+
+/// Opens a link whose connection hbeat makes itself, and writes its id to *link. Never waits: names are looked up and
+/// connections made by hbeat's threads. endpoint: "tcp://name:port", with an IPv6 address in brackets, or
+/// "unix:///path". The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
+/// application feeds); it carries beats only, no data. Each attempt sends a beat at once; the link is UP with the first
+/// answer or beat of the peer. An attempt has as long as the policy gives a peer: tries times timeout_ms. Events:
+/// CONNECTING before each attempt, with cause and detail of the failure before it; UP; one DOWN for each UP. With
+/// HBEAT_RECONNECT_NO, or after as many failures as attempts allows, DOWN is final, and comes without UP, too.
+/// hbeat_link_report_down gives the connection up. Only with HBEAT_RUN_THREADS.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, SIZE, UNSUPPORTED, AGAIN, LIMIT, STOPPED, FAILED, FORKED, NO_MEMORY; INVALID for an endpoint, policy,
+/// backoff or option that is refused; WRONG_MODE with HBEAT_RUN_APPLICATION; SYSTEM: no descriptors are left.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_dial(
+    engine: *mut hbeat_engine,
+    endpoint: *const c_char,
+    policy: *const hbeat_policy,
+    options: *const hbeat_link_options,
+    link: *mut hbeat_link,
+) -> hbeat_status {
+    // SAFETY: an engine that lives, texts and structs, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let endpoint = Endpoint::parse(text(endpoint, "endpoint", ENDPOINT_MAX)?).map_err(Failure::invalid)?;
+            let (policy, options) = (read_policy(policy)?, read_carried(options)?);
+            check_output(link, "link")?;
+            link.write(engine.dial(&endpoint, &policy, &options)?.0);
+            Ok(HBEAT_OK)
+        })
+    }
+}
+
+/// Opens a link over a connected TCP or Unix stream socket and writes its id to *link: from then on the socket is
+/// hbeat's, which closes it when it is lost or the link is closed. After an error it is still the caller's. protocol
+/// "heart", or another whose login the application did before. Otherwise like hbeat_link_dial, but a lost connection is
+/// made anew only with HBEAT_RECONNECT_YES, to the address of its peer, and only for "heart".
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: as hbeat_link_dial; INVALID also for an fd that is no connected stream socket.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_adopt(
+    engine: *mut hbeat_engine,
+    fd: i32,
+    policy: *const hbeat_policy,
+    options: *const hbeat_link_options,
+    link: *mut hbeat_link,
+) -> hbeat_status {
+    // SAFETY: an engine that lives and structs, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let (policy, options) = (read_policy(policy)?, read_carried(options)?);
+            check_output(link, "link")?;
+            link.write(engine.adopt(fd, &policy, &options)?.0);
             Ok(HBEAT_OK)
         })
     }
@@ -555,6 +676,29 @@ pub unsafe extern "C" fn hbeat_link_set_policy(
     unsafe { with_engine(engine, |engine| done(engine.set_policy(LinkId(link), &read_policy(policy)?))) }
 }
 
+/// Gives a link another link_data, as one needs who did not open it. hbeat_link_info gives it from here on, and so does
+/// each event that is made after this call; CLOSED or release gets what was set last. Events that wait already keep the
+/// value before: it is not used any more once hbeat_engine_quiesce was OK, or with CLOSED or release. That one is the
+/// application's to free. Where another thread closes the link or stops the engine at the same time, its end may come with
+/// either.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_set_data(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    link_data: *mut c_void,
+) -> hbeat_status {
+    // SAFETY: an engine that lives, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| done(engine.set_data(LinkId(link), LinkData(link_data.expose_provenance()))))
+    }
+}
+
 /// All that is known of a link; also after DOWN, until it is closed. info->struct_size must be set.
 ///
 /// Threads: any.
@@ -574,6 +718,73 @@ pub unsafe extern "C" fn hbeat_link_info(
             let size = read_size(info, "info")?;
             write(hbeat_info::from(&engine.info(LinkId(link))?), info.cast(), size);
             Ok(HBEAT_OK)
+        })
+    }
+}
+
+/// ==== State in the beat ====
+///
+/// Tells the peer something of the application in every beat and answer of the link that is taken from here on: up to
+/// HBEAT_APP_STATE_MAX bytes that mean what the two applications agree upon (how long their queues are, which of two
+/// nodes leads). hbeat copies them. length 0: nothing is told any more. Only with protocol "heart". Nothing is sent
+/// because of it: the peer knows it with the next beat or answer.
+///
+/// In a datagram an answer is never larger than its beat: where the state does not fit, it is left out and the answer says
+/// so. Both sides then better set states of the same length, or the one that does not beat a shorter one.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; INVALID: more than HBEAT_APP_STATE_MAX bytes; WRONG_MODE where the
+/// protocol is not "heart".
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_set_state(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    bytes: *const c_void,
+    length: usize,
+) -> hbeat_status {
+    // SAFETY: an engine that lives and `length` bytes, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let bytes = self::bytes(bytes.cast(), length, "bytes")?;
+            done(engine.set_state(LinkId(link), bytes))
+        })
+    }
+}
+
+/// Copies the state that the peer told last into buffer; *length is how long it is, 0: it told none. A buffer of
+/// HBEAT_APP_STATE_MAX bytes holds every state. HBEAT_INFO_MORE: capacity is less than *length; nothing was written, and
+/// the state is still there. buffer may be NULL if capacity is 0.
+///
+/// Each beat and answer that hbeat_link_feed found whole and valid says what it is by then, answers that match no beat
+/// included; a frame that was rejected changes nothing, and neither does one that had no room for the state
+/// (peer_states_left_out of hbeat_info counts those). hbeat keeps one state of a link, the latest; also while the link is
+/// DOWN, until it is closed.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; WRONG_MODE where the protocol is not "heart".
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_peer_state(
+    engine: *const hbeat_engine,
+    link: hbeat_link,
+    buffer: *mut c_void,
+    capacity: usize,
+    length: *mut usize,
+) -> hbeat_status {
+    // SAFETY: an engine that lives, a place of `capacity` bytes and one for a number, by the rules at the head of the
+    // header.
+    unsafe {
+        with_engine(engine, |engine| {
+            check_output(length, "length")?;
+            let buffer = place(buffer.cast(), capacity, "buffer")?;
+            let whole = engine.peer_state(LinkId(link), buffer)?;
+            length.write(whole);
+            Ok(if whole > capacity { HBEAT_INFO_MORE } else { HBEAT_OK })
         })
     }
 }
@@ -633,7 +844,7 @@ mod tests {
         assert!(sentence.starts_with("name is too long (\"nnn") && sentence.ends_with("allowed are 63 bytes"));
         assert!(refused(hbeat_link_options { name: c"\xC3".as_ptr(), ..zero() }).ends_with("is not UTF-8 at byte 0"));
         assert_eq!(refused(hbeat_link_options { start_paused: 2, ..zero() }), "start_paused is 2, allowed is 0 or 1");
-        assert!(refused(hbeat_link_options { events: 1 << 19, ..zero() }).starts_with("events is 0x80000"));
+        assert!(refused(hbeat_link_options { events: 1 << 16, ..zero() }).starts_with("events is 0x10000"));
     }
 
     #[test]
@@ -656,7 +867,10 @@ mod tests {
                 hbeat_link_beat_received(engine, 1, 0, 0),
                 hbeat_link_report_down(engine, 1, 1, 0),
                 hbeat_link_set_policy(engine, 1, null()),
+                hbeat_link_set_data(engine, 1, null_mut()),
                 hbeat_link_info(engine, 1, null_mut()),
+                hbeat_link_set_state(engine, 1, null(), 0),
+                hbeat_link_peer_state(engine, 1, null_mut(), 0, null_mut()),
             ] {
                 assert_eq!((status, last_error()), (HBEAT_ERR_NULL as i32, "engine is NULL"));
             }

@@ -21,8 +21,11 @@ pub const HBEAT_UNKNOWN: u32 = 4294967295u32;
 pub const HBEAT_NAME_MAX: usize = 64;
 /// A buffer of so many bytes holds at least one frame of every protocol.
 pub const HBEAT_FRAME_MAX: usize = 2048;
+/// How long the state may be that a link's beats and answers carry, in bytes.
+pub const HBEAT_APP_STATE_MAX: usize = 1024;
 
 const _: () = assert!(crate::wire::FRAME_MAX <= HBEAT_FRAME_MAX);
+const _: () = assert!(HBEAT_APP_STATE_MAX == crate::engine::APP_STATE_MAX);
 
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
     Ok(version) => version,

@@ -1,6 +1,6 @@
 //! What can be seen of a socket that belongs to the application, without touching its data.
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -20,12 +20,28 @@ pub struct Observed {
 /// # Errors
 /// What the system says: `EBADF` when it is closed, `ENOTSOCK` when it is something else.
 pub fn check_socket(fd: RawFd) -> io::Result<()> {
+    ask(fd, |socket| socket.r#type().map(drop))
+}
+
+/// Whether `fd` is an open TCP socket.
+///
+/// # Errors
+/// As [`check_socket`]; `Unsupported` where it is another kind of socket.
+pub fn check_tcp(fd: RawFd) -> io::Result<()> {
+    ask(fd, |socket| {
+        let inet = matches!(socket.local_addr()?.domain(), Domain::IPV4 | Domain::IPV6);
+        if inet && socket.r#type()? == Type::STREAM { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+    })
+}
+
+/// Asks the system about a socket that is not ours.
+pub(super) fn ask<T>(fd: RawFd, question: impl FnOnce(&Socket) -> io::Result<T>) -> io::Result<T> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-    // SAFETY: not -1; it is used for one getsockopt that fails cleanly when `fd` is not open, and not kept.
+    // SAFETY: not -1; what is asked fails cleanly when `fd` is not open, and it is not kept.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    SockRef::from(&borrowed).r#type().map(drop)
+    question(&SockRef::from(&borrowed))
 }
 
 /// Looks at a socket. One that was closed meanwhile tells nothing; nothing is read, written or changed.

@@ -1,5 +1,6 @@
 //! A descriptor that is readable while there is something to pull.
 
+use super::no_sigpipe;
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::mem::MaybeUninit;
@@ -41,17 +42,6 @@ impl Signal {
         let mut sink = [MaybeUninit::uninit(); 8];
         while self.reader.recv(&mut sink).is_ok_and(|count| count == sink.len()) {}
     }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const fn no_sigpipe() -> i32 {
-    libc::MSG_NOSIGNAL
-}
-
-/// socket2 sets `SO_NOSIGPIPE` where there is no such flag.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const fn no_sigpipe() -> i32 {
-    0
 }
 
 #[cfg(test)]

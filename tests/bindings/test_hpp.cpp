@@ -523,6 +523,8 @@ TEST(moved_from_is_an_error_not_a_crash, "") {
     CHECK_THROWS(link.beat_received(1), code::no_link, "moved from");
     CHECK_THROWS(link.report_down(cause::reset), code::no_link, "moved from");
     CHECK_THROWS(link.set_policy(hbeat::policy()), code::no_link, "moved from");
+    CHECK_THROWS(link.set_state(bytes, 4), code::no_link, "moved from");
+    CHECK_THROWS(link.peer_state(), code::no_link, "moved from");
     CHECK_THROWS(link.info(), code::no_link, "moved from");
     CHECK_THROWS(link.close(), code::no_link, "moved from");
     CHECK(other.received() == code::ok); /* the engine's move has changed nothing for its links */
@@ -789,6 +791,77 @@ TEST(observing_and_numbers, "K117 K118 K120 K123 K125") {
     const std::byte nothing[1] = {};
     CHECK(link.feed_sent(std::span<const std::byte>(nothing, 0)) == code::ok);
 #endif
+}
+
+TEST(the_kernels_own_keepalive, "K160 K162 K163") {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(!hbeat::keepalive::of(fd).enabled());
+    hbeat::keepalive(seconds(7), ms(1500), 4).set(fd);
+    const hbeat::keepalive found = hbeat::keepalive::of(fd);
+    CHECK(found.enabled() && found.idle() == seconds(7) && found.interval() == seconds(2) && found->count == 4);
+    CHECK_EQ(found->user_timeout_ms, 15000);
+    CHECK(hbeat::keepalive(hbeat::policy("cmpp")).idle() == seconds(180));
+    CHECK_THROWS(hbeat::keepalive(seconds(0), seconds(1), 1).set(fd), code::invalid, "idle_ms");
+    CHECK(hbeat::tcp_info(fd)->state == 7 && hbeat::tcp_info(fd).rtt().has_value());
+    CHECK_THROWS(hbeat::tcp_info(-1), code::invalid, "open TCP socket");
+    hbeat::keepalive().set(fd);
+    CHECK(!hbeat::keepalive::of(fd).enabled());
+    close(fd);
+}
+
+TEST(what_the_applications_tell_each_other, "K185 K187 K189 K192") {
+    record record;
+    hbeat::options options = recorded(record);
+    options.on_send = nullptr; // beats are taken below
+    hbeat::engine engine(std::move(options));
+    hbeat::link_options heart;
+    heart.protocol = "heart";
+    hbeat::policy policy("interval=10s timeout=2s jitter=0%");
+    hbeat::link here = engine.open(policy, heart), there = engine.open(policy, heart), other = engine.open(policy, cmpp());
+    const std::string state(HBEAT_APP_STATE_MAX, 's');
+    CHECK(there.peer_state().empty());
+    CHECK(here.set_state(state.data(), state.size()) == code::ok);
+    CHECK_THROWS(here.set_state(state.data(), state.size() + 1), code::invalid, "1024");
+    CHECK_THROWS(other.set_state("x", 1), code::wrong_mode, "heart");
+    hbeat::status s;
+    CHECK(other.peer_state(s).empty() && s.code() == code::wrong_mode);
+    engine.advance(at(seconds(10)));
+    unsigned char frame[HBEAT_FRAME_MAX];
+    const hbeat::taken beat = here.take(frame, sizeof frame);
+    CHECK(there.feed(frame, beat.length) == code::send);
+    engine.advance(at(seconds(10)));
+    const std::vector<unsigned char> told = there.peer_state();
+    CHECK(std::string(told.begin(), told.end()) == state);
+    CHECK_EQ(record.count(event_type::peer_state), 1);
+    CHECK_EQ(record.first(event_type::peer_state)->detail, HBEAT_APP_STATE_MAX);
+    CHECK_EQ(there.info()->peer_states_left_out, 0);
+#if __cplusplus >= 202002L
+    CHECK(here.set_state(std::span<const std::byte>()) == code::ok);
+#endif
+}
+
+TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {
+    record record;
+    hbeat::engine engine(recorded(record));
+    hbeat::link_options how;
+    how.reconnect = hbeat::reconnect::no;
+    hbeat::status s;
+    hbeat::link dialled = engine.dial("unix:///no/such/socket", hbeat::policy("normal"), how, s);
+    CHECK(!s.failed());
+    for (int waited = 0; waited < 1000 && dialled.info().state() != hbeat::state::down; waited++) usleep(10000);
+    CHECK(dialled.info().state() == hbeat::state::down && engine.quiesce(seconds(10)) == code::ok);
+    CHECK(record.first(event_type::down).cause() == cause::refused && record.count(event_type::connecting) == 1);
+    CHECK_THROWS(engine.dial("nowhere", hbeat::policy("normal"), how), code::invalid, "endpoint");
+    CHECK_THROWS(engine.adopt(-1, hbeat::policy("normal"), how), code::invalid, "stream socket");
+    int pair[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    hbeat::link adopted = engine.adopt(pair[0], hbeat::policy("normal"), how, std::string("data"), s);
+    char heart[28];
+    CHECK(!s.failed() && recv(pair[1], heart, sizeof heart, MSG_WAITALL) == 28);
+    CHECK(adopted.info().state() == hbeat::state::connecting && adopted.info()->attempt == 1);
+    adopted.close();
+    CHECK(recv(pair[1], heart, 1, 0) == 0);
+    close(pair[1]);
 }
 
 TEST(health_and_lists, "K11 K108") {

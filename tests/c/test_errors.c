@@ -137,6 +137,12 @@ TEST(null_in_every_place_of_the_link_calls, "K89 K98 K101") {
     FAILS(hbeat_link_report_down(NULL, link, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_policy(NULL, link, &policy), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_policy(engine, link, NULL), HBEAT_ERR_NULL, "policy");
+    FAILS(hbeat_link_set_data(NULL, link, &world), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_set_state(NULL, link, bytes, 1), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_set_state(engine, link, NULL, 1), HBEAT_ERR_NULL, "bytes");
+    FAILS(hbeat_link_peer_state(NULL, link, bytes, sizeof bytes, &length), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_peer_state(engine, link, NULL, 1, &length), HBEAT_ERR_NULL, "buffer");
+    FAILS(hbeat_link_peer_state(engine, link, bytes, sizeof bytes, NULL), HBEAT_ERR_NULL, "length");
     FAILS(hbeat_link_info(NULL, link, &info), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_info(engine, link, NULL), HBEAT_ERR_NULL, "info");
     goes_on(&world, link);
@@ -147,7 +153,12 @@ static const uint32_t SHORT_BY[] = {0, 1, 4}; /* 0 stands for a size of 0 */
 static uint32_t short_size(size_t whole, int i) { return SHORT_BY[i] ? (uint32_t)whole - SHORT_BY[i] : 0; }
 
 /* What these had in the first version. */
-enum { FIRST_POLICY = offsetof(hbeat_policy, observe_only), FIRST_INFO = offsetof(hbeat_info, messages_sent) };
+enum {
+    FIRST_POLICY = offsetof(hbeat_policy, observe_only),
+    FIRST_INFO = offsetof(hbeat_info, messages_sent),
+    FIRST_EVENT = offsetof(hbeat_event, attempt),
+    FIRST_HOW = offsetof(hbeat_link_options, backoff)
+};
 
 TEST(structs_that_are_too_small, "K90 K98") {
     struct world world;
@@ -170,10 +181,10 @@ TEST(structs_that_are_too_small, "K90 K98") {
         memset(&event, 0, sizeof event);
         memset(&info, 0x5a, sizeof info);
         options.struct_size = short_size(sizeof options, i);
-        how.struct_size = short_size(sizeof how, i);
+        how.struct_size = short_size(FIRST_HOW, i);
         policy.struct_size = short_size(FIRST_POLICY, i);
         backoff.struct_size = short_size(sizeof backoff, i);
-        event.struct_size = short_size(sizeof event, i);
+        event.struct_size = short_size(FIRST_EVENT, i);
         health.struct_size = short_size(sizeof health, i);
         info.struct_size = short_size(FIRST_INFO, i);
         FAILS(hbeat_engine_new(&options, &engine), HBEAT_ERR_SIZE, "struct_size");
@@ -193,7 +204,7 @@ TEST(structs_that_are_too_small, "K90 K98") {
         FAILS(hbeat_engine_health(world.engine, &health), HBEAT_ERR_SIZE, "struct_size");
         FAILS(hbeat_link_info(world.engine, link, &info), HBEAT_ERR_SIZE, "struct_size");
         CHECK_EQ(info.state, 0x5a5a5a5a);
-        FAILS(hbeat_engine_wait(world.engine, &event, short_size(sizeof event, i), 1, 0, &count), HBEAT_ERR_SIZE, "event_size");
+        FAILS(hbeat_engine_wait(world.engine, &event, short_size(FIRST_EVENT, i), 1, 0, &count), HBEAT_ERR_SIZE, "event_size");
     }
     CHECK_EQ(none, 0);
     goes_on(&world, link);
@@ -296,6 +307,9 @@ TEST(ids_that_are_no_link, "K92 K98") {
         CHECK_STATUS(hbeat_link_beat_received(engine, link, 1, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_report_down(engine, link, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_set_policy(engine, link, &policy), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_set_data(engine, link, NULL), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_set_state(engine, link, "state", 5), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_peer_state(engine, link, bytes, sizeof bytes, &length), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_info(engine, link, &info), HBEAT_ERR_NO_LINK);
         CHECK(info.state == 0x5a5a5a5a && length == 77 && sequence == 77);
     }
@@ -768,7 +782,7 @@ TEST(an_event_as_a_line, "K105 K101 K93 K98") {
 
     struct { uint32_t *member, value; const char *name, *allowed; } odd[] = {
         {&event.type, 0, "event.type", "HBEAT_EVENT_"},
-        {&event.type, 14, "event.type", "HBEAT_EVENT_"},
+        {&event.type, 99, "event.type", "HBEAT_EVENT_"},
         {&event.state, 99, "event.state", "HBEAT_STATE_"},
         {&event.cause, UINT32_MAX, "event.cause", "HBEAT_CAUSE_"},
     };

@@ -41,6 +41,9 @@ static void try_as_child(void) {
     CHECK_STATUS(hbeat_link_beat_received(engine, link_of_ours, 1, 0), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_report_down(engine, link_of_ours, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_set_policy(engine, link_of_ours, &policy), HBEAT_ERR_FORKED);
+    CHECK_STATUS(hbeat_link_set_data(engine, link_of_ours, NULL), HBEAT_ERR_FORKED);
+    CHECK_STATUS(hbeat_link_set_state(engine, link_of_ours, "state", 5), HBEAT_ERR_FORKED);
+    CHECK_STATUS(hbeat_link_peer_state(engine, link_of_ours, world.frame, sizeof world.frame, &world.length), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_info(engine, link_of_ours, &info), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_close(engine, link_of_ours), HBEAT_ERR_FORKED);
     hbeat_link_received(engine, link_of_ours, 0); /* these two may say what they like */

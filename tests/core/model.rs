@@ -345,8 +345,14 @@ impl Model {
         let Some(due) = due.filter(|due| *due <= s.now) else {
             return;
         };
+        let met = s.met(due);
+        self.beat_now(s, met);
+    }
+
+    /// A beat at `due`, which uses up the slot whose time has come.
+    fn beat_now(&mut self, s: &mut Step<'_>, due: i64) {
         let by_slot = self.beat_due(s).is_some_and(|beat| beat <= s.now);
-        self.beat(s, s.met(due));
+        self.beat(s, due);
         if by_slot && s.periodic() {
             self.slot += s.c();
             self.first_slot = false;
@@ -637,7 +643,8 @@ impl Core for Model {
             Input::Stamps { .. } => {}
             Input::Start { at } if self.state == State::Paused => self.start(&s, plain(at)),
             Input::Pause if running => self.pause(&mut s),
-            Input::Start { .. } | Input::Pause => {}
+            Input::Probe if running && self.probe.is_none() && !s.policy.observe_only => self.beat_now(&mut s, now),
+            Input::Start { .. } | Input::Pause | Input::Probe => {}
             Input::Answer { sequence, at, at_us } => self.answer(&mut s, sequence, plain(at), at_us),
             Input::BeatReceived { at } if s.policy.proof == Proof::Any => self.prove(&mut s, plain(at)),
             Input::BeatReceived { .. } => {}

@@ -24,6 +24,9 @@ static hbeat_info info;
 static hbeat_stats stats;
 static hbeat_histogram histogram;
 static hbeat_event event;
+static hbeat_keepalive keepalive;
+static hbeat_tcp_info tcp;
+static int tcp_socket = -1;
 static hbeat_link link_place;
 static uint64_t ns;
 static uint32_t number;
@@ -45,6 +48,8 @@ WITH_ENGINE(hbeat_engine_drive, START_NS)
 WITH_ENGINE(hbeat_engine_next_deadline, &ns)
 WITH_ENGINE(hbeat_engine_advance, START_NS)
 WITH_ENGINE(hbeat_link_open, &policy, &how, &link_place)
+WITH_ENGINE(hbeat_link_dial, "tcp://127.0.0.1:9", &policy, &how, &link_place)
+WITH_ENGINE(hbeat_link_adopt, -1, &policy, &how, &link_place)
 WITH_ENGINE(hbeat_link_start, link, 0)
 WITH_ENGINE(hbeat_link_pause, link, 0)
 WITH_ENGINE(hbeat_link_close, link)
@@ -59,6 +64,9 @@ WITH_ENGINE(hbeat_link_answer_received, link, 1, 0)
 WITH_ENGINE(hbeat_link_beat_received, link, 1, 0)
 WITH_ENGINE(hbeat_link_report_down, link, HBEAT_CAUSE_RESET, 0)
 WITH_ENGINE(hbeat_link_set_policy, link, &policy)
+WITH_ENGINE(hbeat_link_set_data, link, world)
+WITH_ENGINE(hbeat_link_set_state, link, "", 0)
+WITH_ENGINE(hbeat_link_peer_state, link, frame, sizeof frame, &length)
 WITH_ENGINE(hbeat_link_info, link, &info)
 static hbeat_status call_hbeat_engine_free(struct world *world, hbeat_link link) {
     (void)link;
@@ -79,6 +87,10 @@ PURE(hbeat_event_text, &event, text, sizeof text, &length)
 PURE(hbeat_policy_preset, &policy, sizeof policy, "cmpp")
 PURE(hbeat_policy_parse, &policy, sizeof policy, "cmpp tries=3")
 PURE(hbeat_policy_print, &policy, text, sizeof text, &length)
+PURE(hbeat_keepalive_set, tcp_socket, &keepalive)
+PURE(hbeat_keepalive_get, tcp_socket, &keepalive)
+PURE(hbeat_policy_keepalive, &policy, &keepalive)
+PURE(hbeat_tcp_info_get, tcp_socket, &tcp)
 PURE(hbeat_policy_check, &policy)
 PURE(hbeat_policy_detection, &policy, &number, &number)
 PURE(hbeat_backoff_default, &backoff, sizeof backoff)
@@ -138,31 +150,40 @@ static const struct export_case CASES[] = {
     CASE(hbeat_event_name, VALUE),
     CASE(hbeat_event_text, STATUS),
     {"hbeat_last_error", NO_BODY, NULL, "hands out the address of a place that each thread has from its start"},
+    CASE(hbeat_keepalive_get, STATUS),
+    CASE(hbeat_keepalive_set, STATUS),
+    CASE(hbeat_link_adopt, REFUSED),
     CASE(hbeat_link_answer_received, REFUSED),
     CASE(hbeat_link_beat_received, REFUSED),
     CASE(hbeat_link_beat_sent, REFUSED),
     CASE(hbeat_link_close, ENDS),
+    CASE(hbeat_link_dial, REFUSED),
     CASE(hbeat_link_feed, REFUSED),
     CASE(hbeat_link_feed_sent, REFUSED),
     CASE(hbeat_link_info, REFUSED),
     CASE(hbeat_link_open, REFUSED),
     CASE(hbeat_link_pause, REFUSED),
+    CASE(hbeat_link_peer_state, REFUSED),
     CASE(hbeat_link_received, WATCHES),
     CASE(hbeat_link_report_down, REFUSED),
     CASE(hbeat_link_sent, WATCHES),
+    CASE(hbeat_link_set_data, REFUSED),
     CASE(hbeat_link_set_policy, REFUSED),
+    CASE(hbeat_link_set_state, REFUSED),
     CASE(hbeat_link_start, REFUSED),
     CASE(hbeat_link_take, REFUSED),
     CASE(hbeat_link_unsent, REFUSED),
     CASE(hbeat_now_ns, VALUE),
     CASE(hbeat_policy_check, STATUS),
     CASE(hbeat_policy_detection, STATUS),
+    CASE(hbeat_policy_keepalive, STATUS),
     CASE(hbeat_policy_parse, STATUS),
     CASE(hbeat_policy_preset, STATUS),
     CASE(hbeat_policy_print, STATUS),
     CASE(hbeat_state_name, VALUE),
     CASE(hbeat_status_name, VALUE),
     CASE(hbeat_status_text, VALUE),
+    CASE(hbeat_tcp_info_get, STATUS),
     CASE(hbeat_version, VALUE),
     {"hbeat_version_number", NO_BODY, NULL, "gives a number that the compiler computed"},
 };
@@ -175,6 +196,9 @@ static void fill_arguments(void) {
     REQUIRE_OK(hbeat_backoff_default(&backoff, sizeof backoff));
     how = usual;
     options_of_new = usual_engine;
+    if (tcp_socket < 0) tcp_socket = socket(AF_INET, SOCK_STREAM, 0);
+    keepalive.struct_size = sizeof keepalive;
+    tcp.struct_size = sizeof tcp;
     health.struct_size = sizeof health;
     info.struct_size = sizeof info;
     stats.struct_size = sizeof stats;
@@ -389,6 +413,22 @@ TEST(who_waits_is_woken_by_the_failure, "K140") {
     pthread_join(waiter, NULL);
     world_end(&world);
     CHECK_EQ(world_count(&world, HBEAT_EVENT_CLOSED, link), 1);
+}
+
+TEST(data_that_was_set_is_there_in_the_end, "K193") {
+    struct world world;
+    world_begin(&world, DRIVEN);
+    fill_arguments();
+    hbeat_link link = open_named(&world, &policy, NULL, "cmpp");
+    world_settle(&world);
+    hbeat_test_panic(POINT_TURN);
+    CHECK_STATUS(hbeat_link_pause(world.engine, link, 0), HBEAT_OK); /* which the next turn trips over */
+    CHECK_STATUS(hbeat_link_set_data(world.engine, link, &policy), HBEAT_OK);
+    hbeat_engine_drive(world.engine, START_NS);
+    CHECK_EQ(health_of(&world).phase, HBEAT_PHASE_FAILED);
+    CHECK_STATUS(hbeat_link_set_data(world.engine, link, NULL), HBEAT_ERR_FAILED);
+    world_end(&world);
+    CHECK(world_event(&world, HBEAT_EVENT_CLOSED, link, 0)->link_data == &policy);
 }
 
 TEST(an_engine_that_failed_gives_no_verdict, "K141") {

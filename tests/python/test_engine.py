@@ -55,6 +55,22 @@ class Story(unittest.TestCase):
                         link = other[link]
             self.assertGreaterEqual(here.info().answers_received + there.info().answers_received, 59)
 
+    def test_what_the_applications_tell_each_other(self):
+        with manual() as engine:
+            here, there = (engine.open("normal interval=10s jitter=0%", name=name, protocol="heart") for name in ("here", "there"))
+            self.assertEqual(there.peer_state(), b"")
+            here.set_state(bytearray(b"leads\0, 7 wait"))
+            engine.advance(START_NS + 10_000 * MS)
+            there.feed(here.take())
+            engine.advance(START_NS + 10_000 * MS)
+            event = [event for event in engine.wait(0) if event.type is EventType.PEER_STATE][0]
+            self.assertIs(event.link, there)
+            self.assertEqual((event.detail, there.peer_state()), (14, b"leads\0, 7 wait"))
+            there.set_state(bytes(1024))
+            here.feed(there.take())
+            self.assertEqual(here.peer_state(), bytes(1024))
+            self.assertEqual(here.info().peer_states_left_out, 0)
+
     def test_a_frame_that_comes_in_pieces_and_what_may_be_fed(self):
         with manual() as engine, engine.open("cmpp", protocol="cmpp") as link:
             test = bytes.fromhex("0000000c0000000800000001")
@@ -271,10 +287,17 @@ class Data(unittest.TestCase):
 
 
 class Close(unittest.TestCase):
+    def pair(self):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        return ours
+
     def calls(self, engine, link):
         data = bytes(12)
         return {
-            "open": lambda: engine.open(), "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
+            "open": lambda: engine.open(), "dial": lambda: engine.dial("unix:///no/such/socket"),
+            "adopt": lambda: engine.adopt(self.pair()), "set_state": lambda: link.set_state(b""), "peer_state": link.peer_state, "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
             "drive": engine.drive, "next_deadline_ns": engine.next_deadline_ns, "advance": lambda: engine.advance(1),
             "now_ns": lambda: engine.now_ns, "health": engine.health, "quiesce": lambda: engine.quiesce(1),
             "stop": engine.stop, "stats": engine.stats, "histogram": lambda: engine.histogram(Times.RTT), "received": link.received, "sent": link.sent, "feed": lambda: link.feed(data),
@@ -477,6 +500,64 @@ class Observed(unittest.TestCase):
             self.assertEqual(event.unread_bytes, 6)
             ours.recv(6)
             self.assertEqual(wait_for(engine, EventType.DOWN).unread_bytes, 0)
+
+
+class Kernel(unittest.TestCase):
+    def test_keepalive_is_set_read_back_and_derived_from_a_policy(self):
+        with socket.socket() as sock:
+            self.assertIsNone(hbeat.get_keepalive(sock))
+            hbeat.set_keepalive(sock, hbeat.Keepalive(idle_ms=1500, interval_ms=1000, count=3))
+            self.assertEqual(hbeat.get_keepalive(sock), hbeat.Keepalive(2000, 1000, 3, 5000))
+            self.assertEqual(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 2)
+            hbeat.set_keepalive(sock, hbeat.Keepalive(1500, 1000, 3, user_timeout_ms=None))
+            self.assertIsNone(hbeat.get_keepalive(sock).user_timeout_ms)
+            self.assertEqual(hbeat.tcp_info(sock).state, 7)
+            hbeat.set_keepalive(sock, None)
+            self.assertIsNone(hbeat.get_keepalive(sock))
+            with self.assertRaisesRegex(hbeat.InvalidError, "count is 0"):
+                hbeat.set_keepalive(sock, hbeat.Keepalive(1000, 1000, 0))
+        self.assertEqual(hbeat.Keepalive.of("cmpp"), hbeat.Keepalive(180_000, 60_000, 3, 360_000))
+        with socket.socket(type=socket.SOCK_DGRAM) as sock, self.assertRaisesRegex(hbeat.InvalidError, "open TCP socket"):
+            hbeat.tcp_info(sock)
+
+
+class Carried(unittest.TestCase):
+    def test_a_link_is_dialled_and_its_other_end_adopted(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        with listener, hbeat.Engine() as engine:
+            endpoint = "tcp://127.0.0.1:%d" % listener.getsockname()[1]
+            client = engine.dial(endpoint, "interval=50ms timeout=5s", name="door", data="mine")
+            peer, _ = listener.accept()
+            server = engine.adopt(peer, "interval=50ms timeout=5s")
+            self.assertEqual(peer.fileno(), -1)
+            server.set_state(b"busy=7")
+            up, told = set(), b""
+            while up != {client, server} or told != b"busy=7":
+                for event in engine.wait(20):
+                    self.assertNotIn(event.type, (EventType.DOWN, EventType.SEND))
+                    if event.type == EventType.UP:
+                        up.add(event.link)
+                    if event.type == EventType.PEER_STATE:
+                        told = client.peer_state()
+            self.assertEqual((client.info().attempt, client.data, client.info().protocol), (0, "mine", "heart"))
+            server.close()
+            while not any(event.type == EventType.DOWN and event.link is client for event in engine.wait(20)):
+                pass
+            self.assertEqual(client.info().state, State.CONNECTING)
+
+    def test_what_cannot_be_carried_is_refused(self):
+        with hbeat.Engine() as engine:
+            for endpoint in ("127.0.0.1:80", "tcp://gw:0", "unix://x"):
+                with self.assertRaisesRegex(hbeat.InvalidError, "endpoint"):
+                    engine.dial(endpoint)
+            sock = socket.socket()
+            with sock, self.assertRaisesRegex(hbeat.InvalidError, "connected stream socket"):
+                engine.adopt(sock)
+            self.assertEqual(sock.fileno(), -1)
+            link = engine.dial("unix:///no/such/socket", reconnect=hbeat.Reconnect.NO)
+            while not any(event.type == EventType.DOWN for event in engine.wait(20)):
+                pass
+            self.assertEqual(link.info().state, State.DOWN)
 
 
 if __name__ == "__main__":

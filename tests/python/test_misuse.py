@@ -64,6 +64,7 @@ class Misuse(unittest.TestCase):
         for wrong in ("text", 5, None, object()):
             self.refused(TypeError, "data", self.framed.feed, wrong)
             self.refused(TypeError, "data", self.framed.feed_sent, wrong)
+            self.refused(TypeError, "state", self.framed.set_state, wrong)
         for wrong in ("3", 1.5, object(), b""):
             self.refused(TypeError, "fd", engine.open, fd=wrong)
         self.refused(TypeError, "timeout", engine.wait, "1")
@@ -153,6 +154,13 @@ class Misuse(unittest.TestCase):
         self.refused(hbeat.WrongModeError, "run", self.engine.drive)
         with hbeat.Engine(run=Run.APPLICATION) as engine:
             self.refused(hbeat.WrongModeError, "drive", iter, engine.events())
+
+    def test_states(self):
+        with self.engine.open(protocol="heart") as heart:
+            self.refused(InvalidError, "1025 1024", heart.set_state, bytes(1025))
+        for link in (self.link, self.framed):
+            self.refused(hbeat.WrongModeError, "heart", link.set_state, b"")
+            self.refused(hbeat.WrongModeError, "heart", link.peer_state)
 
     def test_bytes_of_another_protocol(self):
         self.refused(hbeat.DesyncError, "", self.framed.feed, b"GET / HTTP/1.1\r\n\r\n")

@@ -253,6 +253,36 @@ static inline void do_set_policy(struct world *world, struct actor *actor) {
     expect(world, "set_policy", hbeat_link_set_policy(world->engine, target.link, &policies[below(actor, POLICIES)]), target.allowed);
 }
 
+/* A few states over and over, so that some are news and some are not. */
+static inline void do_set_state(struct world *world, struct actor *actor) {
+    unsigned char state[HBEAT_APP_STATE_MAX + 1];
+    struct target target = target_pick(world, actor);
+    size_t length = below(actor, 16) ? below(actor, 3) * 500 : sizeof state;
+    memset(state, (int)below(actor, 2), sizeof state);
+    hbeat_status status = hbeat_link_set_state(world->engine, target.link, state, length);
+    expect(world, "set_state", status, target.allowed | (target.record ? ALLOW(ERR_WRONG_MODE) | ALLOW(ERR_INVALID) : 0));
+    if (status == HBEAT_OK && length > HBEAT_APP_STATE_MAX) fail("set_state took %zu bytes", length);
+}
+
+static inline void do_peer_state(struct world *world, struct actor *actor) {
+    unsigned char state[HBEAT_APP_STATE_MAX];
+    struct target target = target_pick(world, actor);
+    size_t capacity = below(actor, 2) ? sizeof state : below(actor, 600), length = 0;
+    uint32_t allowed = target.allowed | (target.record ? ALLOW(ERR_WRONG_MODE) | ALLOW(INFO_MORE) : 0);
+    hbeat_status status = hbeat_link_peer_state(world->engine, target.link, state, capacity, &length);
+    expect(world, "peer_state", status, allowed);
+    if (status >= 0 && (length > capacity) != (status == HBEAT_INFO_MORE)) fail("peer_state gave %zu of %zu", length, capacity);
+    for (size_t i = 1; status == HBEAT_OK && i < length; i++)
+        if (state[i] != state[0]) fail("peer_state gave parts of two states");
+}
+
+/* The same that it has: the books know it by that. */
+static inline void do_set_data(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    void *data = target.record ? target.record->connection : NULL;
+    expect(world, "set_data", hbeat_link_set_data(world->engine, target.link, data), target.allowed);
+}
+
 static inline void do_info(struct world *world, struct actor *actor) {
     struct target target = target_pick(world, actor);
     hbeat_info info;
@@ -364,6 +394,9 @@ static struct operation operations[] = {
     {"start", 4, do_start, 0},
     {"unsent", 3, do_unsent, 0},
     {"set_policy", 3, do_set_policy, 0},
+    {"set_state", 3, do_set_state, 0},
+    {"peer_state", 3, do_peer_state, 0},
+    {"set_data", 1, do_set_data, 0},
     {"pause", 2, do_pause, 0},
     {"report_down", 2, do_report_down, 0},
     {"links", 2, do_links, 0},

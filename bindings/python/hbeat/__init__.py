@@ -17,10 +17,11 @@ from .errors import (
     NoLinkError, StoppedError, TimedOutError, WrongModeError,
 )
 from .events import Event
+from .kernel import Keepalive, TcpInfo, get_keepalive, set_keepalive, tcp_info
 from .link import Link, LinkInfo, Sequence
 from .policy import Policy
 from .stats import Histogram, Stats
-from .words import Cause, Clock, EventType, IdleOn, NoProgress, OnPanic, Phase, Proof, Resend, Run, State, Status, Strategy, Times
+from .words import Cause, Clock, EventType, IdleOn, NoProgress, OnPanic, Phase, Proof, Reconnect, Resend, Run, State, Status, Strategy, Times
 
 __version__ = "0.1.0"
 
@@ -39,8 +40,8 @@ def now_ns() -> int:
 
 __all__ = [
     "AgainError", "BusyError", "Cause", "Clock", "ClosedError", "DesyncError", "Engine", "Event", "EventStream",
-    "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "LibraryError", "NoProgress",
-    "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "OnPanic", "Phase", "Policy", "Proof", "Resend", "Run",
-    "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TimedOutError", "Times", "WrongModeError", "now_ns", "version",
-    "watch",
+    "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "Keepalive", "LibraryError",
+    "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "NoProgress", "OnPanic", "Phase", "Policy", "Proof", "Reconnect", "Resend", "Run",
+    "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TcpInfo", "TimedOutError", "Times", "WrongModeError",
+    "get_keepalive", "now_ns", "set_keepalive", "tcp_info", "version", "watch",
 ]

@@ -9,8 +9,9 @@ FOREVER = 0xFFFFFFFF
 UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
-EVENTS_DEFAULT = 524094
-EVENTS_ALL = 524286
+APP_STATE_MAX = 1024
+EVENTS_DEFAULT = 65342
+EVENTS_ALL = 65534
 CAUSES_MAX = 16
 BELOW_MAX = 32
 
@@ -60,7 +61,6 @@ class CEvent(Structure):
         ("unread_bytes", c_int32),
         ("send_queue_bytes", c_int32),
         ("name", c_char * NAME_MAX),
-        ("listener", c_uint64),
         ("attempt", c_uint32),
         ("next_ms", c_uint32),
     ]
@@ -113,6 +113,9 @@ class CLinkOptions(Structure):
         ("link_data", c_void_p),
         ("start_paused", c_uint32),
         ("events", c_uint32),
+        ("backoff", c_void_p),  # left NULL: hbeat's own
+        ("reconnect", c_uint32),
+        ("attempts", c_uint32),
     ]
 
 
@@ -152,6 +155,9 @@ class CInfo(Structure):
         ("would_be_downs", c_uint64),
         ("rtt_count", c_uint64),
         ("rtt_sum_us", c_uint64),
+        ("attempt", c_uint32),
+        ("next_ms", c_uint32),
+        ("peer_states_left_out", c_uint64),
     ]
 
 
@@ -207,6 +213,33 @@ class CHistogram(Structure):
     ]
 
 
+class CKeepalive(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("enabled", c_uint32),
+        ("idle_ms", c_uint32),
+        ("interval_ms", c_uint32),
+        ("count", c_uint32),
+        ("user_timeout_ms", c_uint32),
+    ]
+
+
+class CTcpInfo(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("state", c_uint32),
+        ("unacked", c_uint32),
+        ("retransmits", c_uint32),
+        ("total_retransmits", c_uint32),
+        ("rtt_us", c_uint32),
+        ("rtt_var_us", c_uint32),
+        ("last_ack_ms", c_uint32),
+        ("last_data_received_ms", c_uint32),
+        ("send_queue_bytes", c_uint32),
+        ("unread_bytes", c_uint32),
+    ]
+
+
 # By its name in the header.
 STRUCTS = {
     "hbeat_policy": CPolicy,
@@ -217,6 +250,8 @@ STRUCTS = {
     "hbeat_info": CInfo,
     "hbeat_stats": CStats,
     "hbeat_histogram": CHistogram,
+    "hbeat_keepalive": CKeepalive,
+    "hbeat_tcp_info": CTcpInfo,
 }
 
 Engine, Link, Status, Now = c_void_p, c_uint64, c_int32, c_uint64
@@ -231,6 +266,10 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_policy_print": (Status, [POINTER(CPolicy), c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_policy_check": (Status, [POINTER(CPolicy)]),
     "hbeat_policy_detection": (Status, [POINTER(CPolicy), POINTER(c_uint32), POINTER(c_uint32)]),
+    "hbeat_policy_keepalive": (Status, [POINTER(CPolicy), POINTER(CKeepalive)]),
+    "hbeat_keepalive_set": (Status, [c_int32, POINTER(CKeepalive)]),
+    "hbeat_keepalive_get": (Status, [c_int32, POINTER(CKeepalive)]),
+    "hbeat_tcp_info_get": (Status, [c_int32, POINTER(CTcpInfo)]),
     "hbeat_engine_new": (Status, [POINTER(CEngineOptions), POINTER(c_void_p)]),
     "hbeat_engine_stop": (Status, [Engine, c_uint32]),
     "hbeat_engine_free": (Status, [Engine]),
@@ -247,6 +286,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_engine_advance": (Status, [Engine, Now]),
     "hbeat_event_text": (Status, [POINTER(CEvent), c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_link_open": (Status, [Engine, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
+    "hbeat_link_dial": (Status, [Engine, c_char_p, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
+    "hbeat_link_adopt": (Status, [Engine, c_int32, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
     "hbeat_link_start": (Status, [Engine, Link, Now]),
     "hbeat_link_pause": (Status, [Engine, Link, Now]),
     "hbeat_link_close": (Status, [Engine, Link]),
@@ -261,6 +302,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_link_beat_received": (Status, [Engine, Link, c_uint32, Now]),
     "hbeat_link_report_down": (Status, [Engine, Link, c_uint32, c_uint32]),
     "hbeat_link_set_policy": (Status, [Engine, Link, POINTER(CPolicy)]),
+    "hbeat_link_set_state": (Status, [Engine, Link, c_void_p, c_size_t]),
+    "hbeat_link_peer_state": (Status, [Engine, Link, c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_link_info": (Status, [Engine, Link, POINTER(CInfo)]),
 }
 

@@ -17,9 +17,11 @@ from .events import NOT_LOGGED, Event, event_of, log
 from .link import Link
 from .policy import Policy, policy_of
 from .stats import Histogram, Stats, histogram_of, stats_of
-from .words import Clock, EventType, OnPanic, Phase, Run, Status, Times
+from .words import Clock, EventType, OnPanic, Phase, Reconnect, Run, Status, Times
 
 if TYPE_CHECKING:
+    import socket
+
     from .aio import Puller
 
 T = TypeVar("T")
@@ -97,16 +99,42 @@ class Engine:
         fd: the connection's socket or its descriptor, observed only; must stay open until Link.close. data: any object,
         comes back as event.data and link.data, and is kept until CLOSED. start_paused: nothing is due before Link.start.
         events: which are wanted of it; None: as the engine."""
+        options = CLinkOptions(fd=_arguments.socket(fd), start_paused=bool(start_paused))
+        return self._open(lib.hbeat_link_open, [], options, policy, name, protocol, data, events)
+
+    def dial(self, endpoint: str, policy: Union[Policy, str] = "normal", *, name: str = "", data: Any = None,
+             reconnect: Reconnect = Reconnect.DEFAULT, attempts: int = 0, events: Optional[Iterable[EventType]] = None) -> Link:
+        """Opens a link whose connection hbeat makes itself, and makes anew when it is lost: it carries beats only, in
+        hbeat's own protocol, and is UP with the first one of the peer.
+
+        endpoint: "tcp://name:port", "tcp://[ipv6]:port" or "unix:///path". attempts: how many in a row may fail before the
+        link is DOWN for good; 0: any number. Otherwise as open. Only with Run.THREADS."""
+        options = CLinkOptions(fd=-1, reconnect=Reconnect(reconnect), attempts=_arguments.u32("attempts", attempts))
+        address = _arguments.text("endpoint", endpoint)
+        return self._open(lib.hbeat_link_dial, [address], options, policy, name, "heart", data, events)
+
+    def adopt(self, sock: "socket.socket", policy: Union[Policy, str] = "normal", *, name: str = "", protocol: str = "heart",
+              data: Any = None, reconnect: Reconnect = Reconnect.DEFAULT, attempts: int = 0,
+              events: Optional[Iterable[EventType]] = None) -> Link:
+        """Opens a link over a connected stream socket, which is hbeat's from then on: the object is detached from it.
+        protocol: "heart", or another whose login was done before. Otherwise as dial."""
+        options = CLinkOptions(fd=-1, reconnect=Reconnect(reconnect), attempts=_arguments.u32("attempts", attempts))
+        fd = _arguments.socket(sock)
+        link = self._open(lib.hbeat_link_adopt, [fd], options, policy, name, protocol, data, events)
+        sock.detach()
+        return link
+
+    def _open(self, call: Any, place: List[Any], options: CLinkOptions, policy: Union[Policy, str], name: str, protocol: str,
+              data: Any, events: Optional[Iterable[EventType]]) -> Link:
         wanted = _arguments.mask("events", events)
-        options = CLinkOptions(
-            struct_size=ctypes.sizeof(CLinkOptions), fd=_arguments.socket(fd), name=_arguments.text("name", name),
-            protocol=_arguments.text("protocol", protocol), start_paused=bool(start_paused),
-            events=wanted and wanted | ALWAYS)
+        options.struct_size = ctypes.sizeof(CLinkOptions)
+        options.name, options.protocol = _arguments.text("name", name), _arguments.text("protocol", protocol)
+        options.events = wanted and wanted | ALWAYS
         struct, number = policy_of(policy)._struct(), ctypes.c_uint64()
         self._check_fork()
         # Whoever pulls its first event meanwhile waits for the link to be known.
         with self._opening:
-            self._done(lib.hbeat_link_open(self._handle, struct, options, number))
+            self._done(call(self._handle, *place, struct, options, number))
             link = self._links[number.value] = Link(self, number.value, protocol, wanted or self._wanted, data)
         return link
 

@@ -17,7 +17,7 @@ logger.addHandler(logging.NullHandler())
 
 # What a line is logged for, and how loud: as hbeat's own on_log.
 NOT_LOGGED = {EventType.SEND, EventType.ANSWER, EventType.BEAT_RECEIVED, EventType.PEER_STATE}
-QUIET = {EventType.UP, EventType.CLOSED, EventType.CONNECTING, EventType.ACCEPTED}
+QUIET = {EventType.UP, EventType.CLOSED, EventType.CONNECTING}
 
 
 @dataclass(frozen=True)

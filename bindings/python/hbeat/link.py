@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Union
 
 from . import _arguments
-from ._abi import FRAME_MAX, CInfo
+from ._abi import APP_STATE_MAX, FRAME_MAX, CInfo
 from ._library import lib
 from .errors import ClosedError, WrongModeError, fail
 from .events import counted, known
@@ -79,6 +79,9 @@ class LinkInfo:
     would_be_downs: int
     rtt_count: int
     rtt_sum_us: int
+    attempt: int
+    next_ms: Optional[int]
+    peer_states_left_out: int
 
 
 # What makes of a number in C what the field is; of the others an int.
@@ -91,6 +94,7 @@ READ: Dict[str, Callable[[Any], Any]] = {
     "rtt_us": known,
     "rtt_min_us": known,
     "rtt_max_us": known,
+    "next_ms": known,
     "unread_bytes": counted,
     "send_queue_bytes": counted,
     "name": lambda name: name.decode("utf-8", "replace"),
@@ -224,6 +228,18 @@ class Link:
         """Another policy, at once; tries that were missed stay missed."""
         self._done(lib.hbeat_link_set_policy(self._engine._handle, self._id, policy_of(policy)._struct()))
 
+    def set_state(self, state: Bytes) -> None:
+        """Protocol "heart": tells the peer's application something in each beat and answer from here on, at most 1024 bytes;
+        empty: nothing any more."""
+        state = _bytes(state, "state")
+        self._done(lib.hbeat_link_set_state(self._engine._handle, self._id, state, len(state)))
+
+    def peer_state(self) -> bytes:
+        """Protocol "heart": what the peer's application told last; empty: nothing. PEER_STATE comes when it changed."""
+        buffer, length = ctypes.create_string_buffer(APP_STATE_MAX), ctypes.c_size_t()
+        self._done(lib.hbeat_link_peer_state(self._engine._handle, self._id, buffer, APP_STATE_MAX, length))
+        return buffer.raw[:length.value]
+
     def info(self) -> LinkInfo:
         """All that is known of it; also after DOWN, until it is closed."""
         raw = self._info()
@@ -263,10 +279,10 @@ class Link:
         fail(status)
 
 
-def _bytes(data: Bytes) -> bytes:
+def _bytes(data: Bytes, name: str = "data") -> bytes:
     if type(data) is bytes:
         return data
     try:
         return bytes(memoryview(data))
     except TypeError:
-        raise TypeError(f"data is a {type(data).__name__}: must be bytes or like them") from None
+        raise TypeError(f"{name} is a {type(data).__name__}: must be bytes or like them") from None

@@ -19,10 +19,7 @@ class EventType(IntEnum):
     ENGINE_FAILED = 12
     WOULD_BE_DOWN = 13
     CONNECTING = 14
-    ACCEPTED = 15
-    PEER_STATE = 16
-    STRIKE = 17
-    LISTENER_LIMIT = 18
+    PEER_STATE = 15
 
 
 class State(IntEnum):
@@ -89,6 +86,14 @@ class NoProgress(IntEnum):
     GO_ON = 0
     FLAG = 1
     STOP = 2
+
+
+class Reconnect(IntEnum):
+    """Whether a lost connection that hbeat carries is made anew; by default where Engine.dial made it."""
+
+    DEFAULT = 0
+    YES = 1
+    NO = 2
 
 
 class Run(IntEnum):

@@ -7,6 +7,7 @@ impl Step<'_> {
         match input {
             Input::Start { at } => self.start(self.past(at)),
             Input::Pause => self.pause(),
+            Input::Probe => self.probe(),
             Input::Stamps { received, sent, open_since } => self.stamps(received, sent, open_since),
             Input::Answer { sequence, at, at_us } => self.answer(sequence, self.past(at), at_us),
             Input::BeatReceived { at } if self.policy.proof == Proof::Any => self.prove(self.past(at)),

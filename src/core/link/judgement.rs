@@ -97,6 +97,13 @@ impl Step<'_> {
         }
     }
 
+    /// A beat out of turn, unless the peer is being asked already.
+    pub(super) fn probe(&mut self) {
+        if self.link.is_judged() && !self.link.has(flag::PROBING) && !self.policy.observe_only {
+            self.beat(self.now);
+        }
+    }
+
     pub(super) fn start_probe(&mut self, at: Stamp) {
         self.link.set(flag::PROBING);
         self.link.clear(flag::KEPT | flag::MOVED | flag::GRACE);

@@ -43,6 +43,7 @@ impl Turn<'_> {
             return self.wind_up();
         }
         let due_by = self.catch_up();
+        self.poll();
         let mut due = std::mem::take(&mut self.turns.due);
         let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
         for index in due.drain(..) {
@@ -74,10 +75,12 @@ impl Turn<'_> {
     /// A turn of an engine that failed: links are only closed, none is stepped or judged, so that what the engine failed
     /// by does not stand in its way. Each panic here takes its command or its row with it: it comes to an end.
     fn wind_up(&mut self) -> Next {
+        self.let_go();
         while let Ok(command) = self.turns.inbox.try_recv() {
             match command {
                 Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
                 Command::Link(key, Said::Close) => self.close(key),
+                Command::Link(key, Said::Data(data)) => self.set_data(key, data),
                 Command::Link(..) => {}
                 Command::Barrier(answer) => self.turns.barriers.push(answer),
                 Command::Stop => self.stop(),
@@ -162,21 +165,28 @@ impl Turn<'_> {
             detail: 0,
             tally: Tally::default(),
             rtt: Rtt::default(),
+            counted: if opening.carried.is_some() { State::Connecting } else { State::Paused },
+            carried: opening.carried,
         });
         self.turns.stats.count(Counted::Opened);
-        self.turns.stats.moved(None, Some(State::Paused));
+        let counted = self.turns.rows.get(index).map(|row| row.counted);
+        self.turns.stats.moved(None, counted);
+        if counted == Some(State::Connecting) {
+            return self.set_out(index);
+        }
         if opening.start {
             self.visit(index, Some(Input::Start { at: opening.opened }));
         }
     }
 
-    fn hear_of(&mut self, key: Key, said: Said) {
+    pub(super) fn hear_of(&mut self, key: Key, said: Said) {
         let Some(row) = self.turns.rows.get_mut(key.index).filter(|row| row.key == key) else {
             return;
         };
         let input = match said {
             Said::Close => return self.close(key),
             Said::Look => return self.visit(key.index, None),
+            Said::Resolved(found) => return self.resolved(key.index, found),
             Said::Start { at } => return self.start(key.index, at),
             Said::Pause => Input::Pause,
             Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
@@ -206,6 +216,8 @@ impl Turn<'_> {
                 Input::Unsent { at }
             }
             Said::Desync => Input::Desync,
+            Said::PeerState { changes } => return self.peer_state(key.index, changes),
+            Said::Data(data) => return self.set_data(key, data),
             Said::Report { cause, detail } => {
                 if row.link.evidence().state != State::Down {
                     row.detail = detail;
@@ -237,7 +249,7 @@ impl Turn<'_> {
     }
 
     /// Counts something of a link, for the link and for all.
-    fn count(&mut self, index: u32, what: Counted) {
+    pub(super) fn count(&mut self, index: u32, what: Counted) {
         if let Some(row) = self.turns.rows.get_mut(index) {
             row.tally[what] = row.tally[what].wrapping_add(1);
             self.turns.stats.count(what);
@@ -251,11 +263,26 @@ impl Turn<'_> {
         }
     }
 
+    pub(super) fn peer_state(&mut self, index: u32, changes: u32) {
+        if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::PeerState.bit() != 0) {
+            // As it is by now: who asks for it gets no other.
+            let detail = row.states().map_or(0, AppStates::peers_length);
+            let event = Event { detail, count: changes, ..self.event(row, EventKind::PeerState, None) };
+            self.turns.outbox.push(Item { event, wanted: true });
+        }
+    }
+
+    fn set_data(&mut self, key: Key, data: LinkData) {
+        if let Some(row) = self.turns.rows.get_mut(key.index).filter(|row| row.key == key) {
+            row.data = data;
+        }
+    }
+
     fn close(&mut self, key: Key) {
         let Some(row) = self.turns.rows.remove(key) else { return };
         self.shard.desks.remove(key.index);
         self.turns.stats.count(Counted::Closed);
-        self.turns.stats.moved(Some(row.link.evidence().state), None);
+        self.turns.stats.moved(Some(row.counted), None);
         let event = self.event(&row, EventKind::Closed, None);
         self.turns.outbox.push(Item { event, wanted: row.events & EventKind::Closed.bit() != 0 });
     }
@@ -275,7 +302,7 @@ impl Turn<'_> {
     }
 
     /// Steps a link: what its words say, then `input`.
-    fn visit(&mut self, index: u32, input: Option<Input>) {
+    pub(super) fn visit(&mut self, index: u32, input: Option<Input>) {
         fault::point(Point::Turn);
         let Some(words) = self.shard.table.words(index) else { return };
         let now = self.turns.clock.latest();
@@ -290,10 +317,21 @@ impl Turn<'_> {
         if let Some(input) = input {
             deadline = self.step(&words, index, now, input);
         }
+        let deadline = self.carry(index, now, deadline);
         self.arm(index, deadline.unwrap_or(now.plus(REST_MS)));
     }
 
-    fn arm(&mut self, index: u32, deadline: Stamp) {
+    /// Counts a link as what it is now.
+    pub(super) fn note_state(&mut self, index: u32) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let state = row.state();
+        let before = std::mem::replace(&mut row.counted, state);
+        if before != row.counted {
+            self.turns.stats.moved(Some(before), Some(row.counted));
+        }
+    }
+
+    pub(super) fn arm(&mut self, index: u32, deadline: Stamp) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         // Lazily: a look that is planned earlier finds out by itself that there is time.
         if row.queued.is_none_or(|queued| queued.is_after(deadline)) {
@@ -302,7 +340,7 @@ impl Turn<'_> {
         }
     }
 
-    fn step(&mut self, words: &Words<'_>, index: u32, now: Stamp, input: Input) -> Option<Stamp> {
+    pub(super) fn step(&mut self, words: &Words<'_>, index: u32, now: Stamp, input: Input) -> Option<Stamp> {
         let row = self.turns.rows.get_mut(index)?;
         let context = Context {
             policy: &row.policy,
@@ -318,14 +356,15 @@ impl Turn<'_> {
         if output.judge {
             let seen = row.fd.map(observe).unwrap_or_default();
             observed = Some(seen);
-            let facts =
-                Facts { unread_bytes: seen.unread_bytes, send_queue_full: seen.send_queue_full, app_stuck: false };
+            // What a carried link's socket holds was read, as much as there was time for.
+            let unread_bytes = seen.unread_bytes.filter(|_| row.carried.is_none());
+            let facts = Facts { unread_bytes, send_queue_full: seen.send_queue_full, app_stuck: false };
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
             output.partial_frame |= partial_frame;
         }
         let after = row.link.evidence();
         if after.state != before.state {
-            self.turns.stats.moved(Some(before.state), Some(after.state));
+            self.note_state(index);
         }
         if after.misses > before.misses {
             self.count(index, Counted::Misses);
@@ -333,8 +372,8 @@ impl Turn<'_> {
         self.follow(words, index, &output, observed, input);
         if let Some(notice) = output.notice {
             let row = self.turns.rows.get(index)?;
-            if row.events & EventKind::Send.bit() == 0 {
-                // Nobody wants to be told: the application asks by itself.
+            if row.events & EventKind::Send.bit() == 0 || row.carried.is_some() {
+                // Nobody wants to be told: the application asks by itself, or the engine writes.
                 return self.step(words, index, now, Input::HandedOut { at: now });
             }
             if words.set(beat::QUEUED) == 0 {
@@ -381,6 +420,9 @@ impl Turn<'_> {
     }
 
     fn changed(&mut self, words: &Words<'_>, index: u32, change: Change, observed: Option<Observed>) {
+        if self.is_of_attempt(index, change) {
+            return;
+        }
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         row.state_since = now;
@@ -410,6 +452,9 @@ impl Turn<'_> {
             }
         };
         self.tell(index, kind, observed);
+        if let Change::Down(cause) = change {
+            self.after_down(index, cause);
+        }
     }
 
     fn answered(&mut self, words: &Words<'_>, index: u32, answered: Answered, input: Input) {
@@ -437,7 +482,7 @@ impl Turn<'_> {
         }
     }
 
-    fn tell(&mut self, index: u32, kind: EventKind, observed: Option<Observed>) {
+    pub(super) fn tell(&mut self, index: u32, kind: EventKind, observed: Option<Observed>) {
         let Some(row) = self.turns.rows.get(index) else { return };
         let wanted = row.events & kind.bit() != 0;
         if wanted || self.engine.logs() {
@@ -446,7 +491,7 @@ impl Turn<'_> {
         }
     }
 
-    fn event(&self, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
+    pub(super) fn event(&self, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
         let now = self.turns.clock.latest();
         let evidence = row.link.evidence();
         let ages = self.shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
@@ -457,7 +502,7 @@ impl Turn<'_> {
         Event {
             link: Some(LinkId::new(self.shard.number, row.key)),
             data: row.data,
-            state: evidence.state,
+            state: row.state(),
             cause: evidence.cause,
             tries: u32::from(evidence.misses),
             tries_max: row.policy.tries,

@@ -1,0 +1,400 @@
+//! Links that the engine carries: their attempts, their sockets, and what goes through them.
+
+use super::turn::Turn;
+use super::*;
+use crate::core::Cause;
+use crate::engine::carrier::{Carried, Failure, Phase};
+use crate::engine::clock::micros;
+use crate::engine::desk::OWED_MAX;
+use crate::net::{Address, Connection, Poller};
+use crate::wire::FRAME_MAX;
+use std::io;
+
+/// Bytes read at once, and how many times before others have their turn; what is left is still ready then.
+const PORTION: usize = 16_384;
+const PORTIONS: usize = 4;
+
+impl Shard {
+    /// The shard's poller, made for its first carried link.
+    pub fn poller(&self) -> io::Result<&Poller> {
+        self.poller.get_or_try_init(Poller::new)
+    }
+}
+
+impl Turn<'_> {
+    /// Looks at the sockets that are ready: what has arrived is known before a deadline is judged.
+    pub(super) fn poll(&mut self) {
+        let Some(poller) = self.shard.poller.get() else { return };
+        let mut ready = std::mem::take(&mut self.turns.ready);
+        poller.wait(&mut ready, Some(std::time::Duration::ZERO));
+        ready.keys().for_each(|key| self.look_at_socket(key as u32));
+        self.turns.ready = ready;
+    }
+
+    fn look_at_socket(&mut self, index: u32) {
+        let Some(carried) = self.carried(index) else { return };
+        if matches!(carried.phase, Phase::Connecting) {
+            match carried.connection.as_ref().and_then(|connection| connection.outcome()) {
+                None => {}
+                Some(Ok(())) => self.connected(index),
+                Some(Err(error)) => self.refused(index, &error),
+            }
+        } else if carried.is_connected() {
+            self.read(index);
+            // Writable, or an answer is owed.
+            self.visit(index, None);
+        }
+    }
+
+    fn carried(&mut self, index: u32) -> Option<&mut Carried> {
+        self.turns.rows.get_mut(index)?.carried.as_deref_mut()
+    }
+
+    /// Gives all connections up: nobody reads them any more.
+    pub(super) fn let_go(&mut self) {
+        if self.shard.poller.get().is_none() {
+            return;
+        }
+        for key in self.turns.rows.keys() {
+            let Some(carried) = self.carried(key.index) else { continue };
+            (carried.connection, carried.phase) = (None, Phase::Lost);
+        }
+    }
+
+    /// A carried link was opened.
+    pub(super) fn set_out(&mut self, index: u32) {
+        let now = self.turns.clock.latest();
+        let Some(carried) = self.carried(index) else { return };
+        match std::mem::replace(&mut carried.phase, Phase::Waiting { at: now }) {
+            Phase::HandedOver(socket) => {
+                carried.tried = 1;
+                match self.shard.poller().and_then(|poller| poller.watch(socket, index as usize)) {
+                    Ok(connection) => {
+                        self.begin(index, connection);
+                        self.connected(index);
+                    }
+                    Err(error) => self.refused(index, &error),
+                }
+            }
+            _ => {
+                self.tell_connecting(index, 0);
+                self.attempt(index);
+            }
+        }
+    }
+
+    /// The next attempt begins.
+    fn attempt(&mut self, index: u32) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let link = LinkId::new(self.shard.number, row.key);
+        let Some(carried) = row.carried.as_deref_mut() else { return };
+        carried.phase = Phase::LookingUp;
+        carried.tried = carried.tried.saturating_add(1);
+        let Some(endpoint) = carried.endpoint.clone() else { return self.connect(index) };
+        match endpoint.addresses() {
+            Some(known) => self.resolved(index, known),
+            None => {
+                if let Err(error) = self.engine.resolver.ask(self.engine.me(), link, endpoint) {
+                    self.refused(index, &error);
+                }
+            }
+        }
+    }
+
+    /// The addresses of its endpoint are known.
+    pub(super) fn resolved(&mut self, index: u32, found: io::Result<Vec<Address>>) {
+        let Some(carried) = self.carried(index).filter(|carried| matches!(carried.phase, Phase::LookingUp)) else {
+            return;
+        };
+        match found {
+            Ok(addresses) => {
+                carried.addresses = addresses;
+                self.connect(index);
+            }
+            Err(error) => self.fail_attempt(index, Failure::of(&error)),
+        }
+    }
+
+    /// Connects to the next address. An attempt begins where the one before it ended, so that one address that swallows
+    /// everything does not hide the others.
+    fn connect(&mut self, index: u32) {
+        let Some(carried) = self.carried(index) else { return };
+        let place = carried.next_address % carried.addresses.len().max(1);
+        let Some(address) = carried.addresses.get(place).cloned() else {
+            return self.fail_attempt(index, Failure::of(&io::ErrorKind::NotFound.into()));
+        };
+        carried.next_address = place + 1;
+        match self.shard.poller().and_then(|poller| poller.connect(&address, index as usize)) {
+            Ok(connection) => {
+                self.begin(index, connection);
+                self.visit(index, Some(Input::Probe));
+            }
+            Err(error) => self.refused(index, &error),
+        }
+    }
+
+    /// A connection that fails at once: the next address of this attempt, or its end.
+    fn refused(&mut self, index: u32, error: &io::Error) {
+        let Some(carried) = self.carried(index) else { return };
+        if carried.next_address < carried.addresses.len() {
+            return self.connect(index);
+        }
+        self.fail_attempt(index, Failure::of(error));
+    }
+
+    /// A new connection: the link's core begins anew. It times the whole attempt, connecting included.
+    fn begin(&mut self, index: u32, connection: Connection) {
+        let now = self.turns.clock.latest();
+        let Some(words) = self.shard.table.words(index) else { return };
+        words.clear(beat::DOWN | beat::SUSPECT | beat::WANTED | beat::AGAIN | beat::OWED);
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        (row.fd, row.down) = (Some(connection.descriptor()), false);
+        (row.link, row.side) = (Link::new(now), None);
+        row.desk.as_ref().into_iter().for_each(|desk| desk.renew());
+        let Some(carried) = row.carried.as_deref_mut() else { return };
+        carried.unwritten.clear();
+        carried.connection = Some(connection);
+        carried.phase = Phase::Connecting;
+        self.visit(index, Some(Input::Start { at: now }));
+    }
+
+    /// There is a connection: the peer is asked at once.
+    fn connected(&mut self, index: u32) {
+        let Some(carried) = self.carried(index) else { return };
+        carried.phase = Phase::Greeting;
+        if let Some(Err(error)) = carried.connection.as_mut().map(|connection| connection.want_writes(false)) {
+            return self.lose(index, Failure::of(&error));
+        }
+        self.visit(index, Some(Input::Probe));
+    }
+
+    /// Reads what has arrived.
+    fn read(&mut self, index: u32) {
+        let mut buffer = std::mem::take(&mut self.turns.portion);
+        buffer.resize(PORTION, 0);
+        for _ in 0..PORTIONS {
+            let connection = self.carried(index).and_then(|carried| carried.connection.as_ref());
+            let Some(connection) = connection else { break };
+            match connection.read(&mut buffer) {
+                Ok(None) => break,
+                Ok(Some([])) => self.lose(index, Failure { cause: Cause::ClosedByPeer, errno: 0 }),
+                Ok(Some(bytes)) => {
+                    let full = bytes.len() == PORTION;
+                    self.feed(index, bytes);
+                    if !full {
+                        break;
+                    }
+                }
+                Err(error) => self.lose(index, Failure::of(&error)),
+            }
+        }
+        self.turns.portion = buffer;
+    }
+
+    fn feed(&mut self, index: u32, bytes: &[u8]) {
+        let now_ns = self.engine.clock.now_ns();
+        let (at, at_us) = (self.engine.clock.ceil(now_ns), micros(now_ns));
+        // What was read just now lies in the past of what follows from it.
+        self.turns.clock.clamp(at);
+        let Some(row) = self.turns.rows.get(index) else { return };
+        let (key, Some(desk)) = (row.key, row.desk.clone()) else { return };
+        let mut said = std::mem::take(&mut self.turns.said);
+        let heard = std::cell::RefCell::new(&mut said);
+        let answer = |sequence| heard.borrow_mut().push(Said::Answer { sequence, at, at_us });
+        let beat = |sequence| heard.borrow_mut().push(Said::BeatReceived { sequence, at });
+        // Nobody else feeds it.
+        let Ok(portion) = desk.feed(bytes, at, answer, beat) else { return };
+        let before = (row.tally[Counted::BeatsReceived], row.tally[Counted::AnswersReceived]);
+        if let Some(words) = self.shard.table.words(index).filter(|_| portion.credit) {
+            forward(words.received, at, || at);
+        }
+        said.drain(..).for_each(|said| self.hear_of(key, said));
+        self.turns.said = said;
+        let after = self
+            .turns
+            .rows
+            .get(index)
+            .map(|row| (row.tally[Counted::BeatsReceived], row.tally[Counted::AnswersReceived]));
+        if after != Some(before) {
+            self.greet(index);
+        }
+        if portion.states > 0 {
+            self.peer_state(index, portion.states);
+        }
+        self.visit(index, portion.desync.map(|_| Input::Desync));
+    }
+
+    /// The peer was heard: the link is UP.
+    fn greet(&mut self, index: u32) {
+        let now_ms = self.engine.clock.now_ns() / 1_000_000;
+        let now = self.turns.clock.latest();
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let alive = row.link.evidence().state == State::Up;
+        let Some(carried) = row.carried.as_deref_mut().filter(|carried| matches!(carried.phase, Phase::Greeting))
+        else {
+            return;
+        };
+        if !alive {
+            return;
+        }
+        carried.phase = Phase::Up;
+        carried.attempts.up(now_ms);
+        carried.tried = 0;
+        carried.failure = None;
+        (row.state_since, row.detail) = (now, 0);
+        self.turns.stats.count(Counted::Ups);
+        self.note_state(index);
+        self.tell(index, EventKind::Up, None);
+    }
+
+    /// The connection is gone, as the socket says.
+    fn lose(&mut self, index: u32, failure: Failure) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        row.detail = failure.errno;
+        self.visit(index, Some(Input::Report(failure.cause)));
+    }
+
+    /// What the core says of a connection from which nothing was heard yet concerns the attempt only; `true`: it is no
+    /// change of the link's.
+    pub(super) fn is_of_attempt(&mut self, index: u32, change: Change) -> bool {
+        let Some(row) = self.turns.rows.get_mut(index) else { return false };
+        let detail = row.detail;
+        let Some(carried) = row.carried.as_deref_mut().filter(|carried| carried.is_connecting()) else {
+            return false;
+        };
+        if let Change::Down(cause) = change {
+            let silent = matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::Silent);
+            let cause = if silent && matches!(carried.phase, Phase::Connecting) { Cause::Unreachable } else { cause };
+            self.fail_attempt(index, Failure { cause, errno: detail });
+        }
+        true
+    }
+
+    /// A connection that was UP is gone, and that was told.
+    pub(super) fn after_down(&mut self, index: u32, cause: Cause) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let failure = Failure { cause, errno: row.detail };
+        if row.carried.as_ref().is_some_and(|carried| matches!(carried.phase, Phase::Up)) {
+            self.retry(index, failure);
+        }
+    }
+
+    /// An attempt came to nothing.
+    fn fail_attempt(&mut self, index: u32, failure: Failure) {
+        self.retry(index, failure);
+        let now = self.turns.clock.latest();
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        if !row.carried.as_ref().is_some_and(|carried| matches!(carried.phase, Phase::Lost)) {
+            return;
+        }
+        // No other follows: now it is the link that is DOWN.
+        row.link = Link::new(now);
+        row.side = None;
+        row.detail = failure.errno;
+        self.visit(index, Some(Input::Report(failure.cause)));
+    }
+
+    /// Plans the next attempt, if there is to be one.
+    fn retry(&mut self, index: u32, failure: Failure) {
+        let now = self.turns.clock.latest();
+        let now_ms = self.engine.clock.now_ns() / 1_000_000;
+        let random = self.engine.random();
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let Some(carried) = row.carried.as_deref_mut() else { return };
+        (carried.connection, row.fd) = (None, None);
+        carried.failure = Some(failure);
+        let delay_ms = carried.attempts.failed(&carried.backoff, now_ms, random);
+        let used_up = carried.attempts_max > 0 && carried.tried >= carried.attempts_max;
+        if !carried.reconnects || used_up {
+            carried.phase = Phase::Lost;
+            return;
+        }
+        carried.phase = Phase::Waiting { at: now.plus(delay_ms) };
+        // In the meantime there is nothing to judge.
+        (row.link, row.side) = (Link::new(now), None);
+        row.state_since = now;
+        self.note_state(index);
+        self.tell_connecting(index, delay_ms);
+        self.arm(index, now.plus(delay_ms));
+    }
+
+    fn tell_connecting(&mut self, index: u32, next_ms: u32) {
+        let Some(row) = self.turns.rows.get(index) else { return };
+        let wanted = row.events & EventKind::Connecting.bit() != 0;
+        let Some(carried) = row.carried.as_deref().filter(|_| wanted || self.engine.logs()) else { return };
+        let event = Event {
+            attempt: carried.attempt(),
+            next_ms: Some(next_ms),
+            cause: carried.failure.map(|failure| failure.cause),
+            detail: carried.failure.map_or(0, |failure| failure.errno),
+            ..self.event(row, EventKind::Connecting, None)
+        };
+        self.turns.outbox.push(Item { event, wanted });
+    }
+
+    /// What a look at a carried link does besides: begins the attempt whose time has come, writes what is to be written.
+    /// Gives the deadline that results, if it is another one.
+    pub(super) fn carry(&mut self, index: u32, now: Stamp, deadline: Option<Stamp>) -> Option<Stamp> {
+        match self.carried(index).map(|carried| &carried.phase) {
+            Some(&Phase::Waiting { at }) if at.is_after(now) => Some(at),
+            Some(Phase::Waiting { .. }) => {
+                self.attempt(index);
+                None
+            }
+            Some(Phase::Greeting | Phase::Up) => self.write(index, now).or(deadline),
+            _ => deadline,
+        }
+    }
+
+    /// Writes answers that are owed and the beat that is due, unless something is still unwritten: a beat that waits for the
+    /// socket is not taken yet, so that the verdict is SEND_STUCK.
+    fn write(&mut self, index: u32, now: Stamp) -> Option<Stamp> {
+        let words = self.shard.table.words(index)?;
+        if let Err(error) = self.flush(index) {
+            self.lose(index, Failure::of(&error));
+            return None;
+        }
+        let row = self.turns.rows.get(index)?;
+        row.carried.as_ref().filter(|carried| carried.unwritten.is_empty())?;
+        let desk = row.desk.clone()?;
+        let wanted = words.has(beat::WANTED);
+        if !wanted && !desk.owes() {
+            return None;
+        }
+        let mut frames = std::mem::take(&mut self.turns.frames);
+        frames.resize((OWED_MAX + 1) * FRAME_MAX, 0);
+        let now_ns = self.engine.clock.now_ns();
+        let mut length = desk.write_answers(now_ns, &mut frames);
+        let mut deadline = None;
+        if wanted {
+            let latest = words.sequence.load(Ordering::Relaxed);
+            let again = words.clear(beat::WANTED | beat::AGAIN) & beat::AGAIN != 0;
+            let sequence = if again { latest } else { latest.wrapping_add(1) };
+            words.sequence.store(sequence, Ordering::Relaxed);
+            let state = desk.state();
+            let fields = desk.fields(now_ns, &state);
+            length += desk.protocol.beat(sequence, &fields, &mut frames[length..]).unwrap_or(0);
+            self.count(index, Counted::BeatsSent);
+            deadline = self.step(&words, index, now, Input::Taken { sequence, at: now, at_us: micros(now_ns) });
+        }
+        forward(words.sent, now, || now);
+        self.carried(index)?.unwritten.extend_from_slice(&frames[..length]);
+        self.turns.frames = frames;
+        if let Err(error) = self.flush(index) {
+            self.lose(index, Failure::of(&error));
+            return None;
+        }
+        deadline
+    }
+
+    /// Writes what the socket takes; for the rest it says when.
+    fn flush(&mut self, index: u32) -> io::Result<()> {
+        let Some(carried) = self.carried(index) else { return Ok(()) };
+        let Some(connection) = carried.connection.as_mut().filter(|_| !carried.unwritten.is_empty()) else {
+            return Ok(());
+        };
+        let written = connection.write(&carried.unwritten)?;
+        carried.unwritten.drain(..written);
+        connection.want_writes(!carried.unwritten.is_empty())
+    }
+}

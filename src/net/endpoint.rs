@@ -1,0 +1,153 @@
+//! Where a connection leads: `tcp://name:port`, `unix:///path`.
+
+use socket2::SockAddr;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// A place to connect to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    /// TCP.
+    Tcp {
+        /// A host name, or an address in numbers.
+        name: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// No longer name or path is taken.
+const LONGEST: usize = 255;
+/// Of a name that has more addresses the first ones are tried.
+const ADDRESSES: usize = 16;
+
+impl Endpoint {
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong and what is right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let refused = |why: &str| {
+            let known = "allowed is tcp://name:port, tcp://[ipv6]:port or unix:///path";
+            Err(format!("endpoint is \"{}\", {why}: {known}", text.escape_debug()))
+        };
+        if text.len() > LONGEST + 16 || text.contains(['\0', '\n']) {
+            return refused("which is too long or has control characters");
+        }
+        let Some((scheme, place)) = text.split_once("://") else {
+            return refused("which has no scheme");
+        };
+        match scheme {
+            "unix" if place.starts_with('/') => Ok(Self::Unix(place.into())),
+            "unix" => refused("whose path does not begin with /"),
+            "tcp" => {
+                let Some((name, port)) = place.rsplit_once(':') else {
+                    return refused("which has no port");
+                };
+                let Some(port) = port.parse().ok().filter(|port| *port > 0) else {
+                    return refused("whose port is not 1 to 65535");
+                };
+                match bare(name) {
+                    Some(name) => Ok(Self::Tcp { name: name.to_owned(), port }),
+                    None => refused("whose name is none"),
+                }
+            }
+            _ => refused("whose scheme is not known"),
+        }
+    }
+
+    /// Its addresses, where nobody needs to be asked for them.
+    pub fn addresses(&self) -> Option<io::Result<Vec<SockAddr>>> {
+        match self {
+            Self::Unix(path) => Some(SockAddr::unix(path).map(|address| vec![address])),
+            Self::Tcp { name, port } => {
+                let address = name.parse().ok()?;
+                Some(Ok(vec![SocketAddr::new(address, *port).into()]))
+            }
+        }
+    }
+
+    /// Asks the system for its addresses: may take many seconds.
+    ///
+    /// # Errors
+    /// What the system says; a name without any address is not found.
+    pub fn look_up(&self) -> io::Result<Vec<SockAddr>> {
+        if let Some(known) = self.addresses() {
+            return known;
+        }
+        let Self::Tcp { name, port } = self else { return Ok(Vec::new()) };
+        let found: Vec<SockAddr> = (name.as_str(), *port).to_socket_addrs()?.take(ADDRESSES).map(Into::into).collect();
+        if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
+    }
+}
+
+/// A name without the brackets of an IPv6 address.
+fn bare(name: &str) -> Option<&str> {
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok().then_some(inner),
+        None => (!name.is_empty() && !name.contains([':', '/', '[', ']', ' ', '@'])).then_some(name),
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { name, port } if name.contains(':') => write!(f, "tcp://[{name}]:{port}"),
+            Self::Tcp { name, port } => write!(f, "tcp://{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_read_back_as_they_were_written() {
+        for text in ["tcp://gw.example:7890", "tcp://10.0.0.7:1", "tcp://[::1]:65535", "unix:///run/hbeat.sock"] {
+            assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_refused_with_what_is_right() {
+        for (text, why) in [
+            ("", "no scheme"),
+            ("gw:7890", "no scheme"),
+            ("http://gw:80", "scheme is not known"),
+            ("tcp://gw", "no port"),
+            ("tcp://gw:0", "port is not"),
+            ("tcp://gw:65536", "port is not"),
+            ("tcp://gw:", "port is not"),
+            ("tcp://:80", "name is none"),
+            ("tcp://::1:80", "name is none"),
+            ("tcp://[gw]:80", "name is none"),
+            ("tcp://a b:80", "name is none"),
+            ("unix://run/x", "does not begin with /"),
+            ("tcp://gw\n:80", "control characters"),
+        ] {
+            let sentence = Endpoint::parse(text).unwrap_err();
+            assert!(sentence.contains(why) && sentence.contains("allowed is"), "{text}: {sentence}");
+        }
+        assert!(Endpoint::parse(&format!("tcp://{}:80", "a".repeat(300))).is_err());
+    }
+
+    #[test]
+    fn numbers_need_nobody_to_be_asked() {
+        let address = Endpoint::parse("tcp://[::1]:7").unwrap().addresses().unwrap().unwrap().remove(0);
+        assert_eq!(address.as_socket().unwrap().to_string(), "[::1]:7");
+        let unix = Endpoint::parse("unix:///run/x").unwrap();
+        assert!(unix.look_up().unwrap()[0].is_unix());
+        let name = Endpoint::parse("tcp://localhost:7").unwrap();
+        assert!(name.addresses().is_none() && !name.look_up().unwrap().is_empty());
+        // A path that no socket can have.
+        let long = Endpoint::Unix(format!("/{}", "x".repeat(200)).into());
+        assert!(long.addresses().unwrap().is_err());
+    }
+}

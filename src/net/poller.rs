@@ -1,0 +1,245 @@
+//! Sockets of our own: which of them are ready, and what is read from and written to them without waiting.
+
+use super::{ask, no_sigpipe};
+use polling::{Event, Events, PollMode};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whether `fd` is a connected stream socket; gives its peer's address.
+///
+/// # Errors
+/// What the system says, or `Unsupported` for another kind of socket.
+pub fn check_stream(fd: RawFd) -> io::Result<SockAddr> {
+    ask(
+        fd,
+        |socket| {
+            if socket.r#type()? == Type::STREAM { socket.peer_addr() } else { Err(io::ErrorKind::Unsupported.into()) }
+        },
+    )
+}
+
+/// Makes a socket ours; `fd` passed [`check_stream`] and is the caller's no longer.
+pub fn take_over(fd: RawFd) -> Socket {
+    // SAFETY: the caller hands over what he owned.
+    unsafe { Socket::from_raw_fd(fd) }
+}
+
+/// Waits for many sockets at once.
+#[derive(Debug)]
+pub struct Poller(Arc<polling::Poller>);
+
+/// What a poller found.
+pub struct Ready(Events);
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self(Events::new())
+    }
+}
+
+impl Ready {
+    /// The keys of the sockets that are ready; each says itself for what.
+    pub fn keys(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().map(|event| event.key)
+    }
+}
+
+impl Poller {
+    /// A poller without sockets.
+    ///
+    /// # Errors
+    /// What the system says: no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(polling::Poller::new()?)))
+    }
+
+    /// Waits until a socket is ready, the time is up or somebody calls [`wake`](Self::wake). What was found before is
+    /// forgotten.
+    pub fn wait(&self, ready: &mut Ready, timeout: Option<Duration>) {
+        ready.0.clear();
+        // Interrupted or refused: nothing is ready, and who asked comes again.
+        let _ = self.0.wait(&mut ready.0, timeout);
+    }
+
+    /// Ends a wait, the present or the next one.
+    pub fn wake(&self) {
+        let _ = self.0.notify();
+    }
+
+    /// Waits for this socket, too, under `key`.
+    ///
+    /// # Errors
+    /// What the system says; the socket is closed.
+    pub fn watch(&self, socket: Socket, key: usize) -> io::Result<Connection> {
+        socket.set_nonblocking(true)?;
+        // SAFETY: the connection owns the socket and takes it out of the poller before it closes it.
+        unsafe { self.0.add_with_mode(&socket, Event::readable(key), PollMode::Level)? };
+        Ok(Connection { socket, poller: Arc::clone(&self.0), key, writes: false })
+    }
+
+    /// Begins to connect. It is writable once that came to something, see [`Connection::outcome`].
+    ///
+    /// # Errors
+    /// What the system says at once.
+    pub fn connect(&self, address: &SockAddr, key: usize) -> io::Result<Connection> {
+        let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        if !address.is_unix() {
+            // A beat that waits for another packet's acknowledgement is late.
+            socket.set_tcp_nodelay(true)?;
+        }
+        match socket.connect(address) {
+            Err(error) if !is_in_progress(&error) => return Err(error),
+            _ => {}
+        }
+        let mut connection = self.watch(socket, key)?;
+        connection.want_writes(true)?;
+        Ok(connection)
+    }
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+/// One stream socket of ours.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    poller: Arc<polling::Poller>,
+    key: usize,
+    writes: bool,
+}
+
+impl Connection {
+    /// Its descriptor, to be observed.
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// What became of the connect: `None`, still nothing.
+    pub fn outcome(&self) -> Option<io::Result<()>> {
+        match self.socket.take_error() {
+            Ok(None) => match self.socket.peer_addr() {
+                Ok(_) => Some(Ok(())),
+                Err(_) => None,
+            },
+            Ok(Some(error)) | Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Whether to be told that it can be written to.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn want_writes(&mut self, writes: bool) -> io::Result<()> {
+        if self.writes != writes {
+            let interest = if writes { Event::all(self.key) } else { Event::readable(self.key) };
+            self.poller.modify_with_mode(&self.socket, interest, PollMode::Level)?;
+            self.writes = writes;
+        }
+        Ok(())
+    }
+
+    /// Reads what is there, at most `buffer`; `Ok(None)`: nothing now; `Ok(Some(&[]))`: the peer is done.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+        let length = buffer.len();
+        // SAFETY: initialised bytes may be seen as such that need not be; recv writes only what it received.
+        let space = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
+        match self.socket.recv(space) {
+            Ok(count) => Ok(Some(&buffer[..count])),
+            Err(error) if is_later(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what the system takes now, and says how much.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.socket.send_with_flags(bytes, no_sigpipe()) {
+            Ok(count) => Ok(count),
+            Err(error) if is_later(&error) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let _ = self.poller.delete(&self.socket);
+        // With bytes unread the peer would see a reset in place of an end.
+        let _ = self.read(&mut [0; 4096]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    const SOON: Option<Duration> = Some(Duration::from_secs(10));
+
+    fn wait(poller: &Poller) -> Vec<usize> {
+        let mut ready = Ready::default();
+        poller.wait(&mut ready, SOON);
+        ready.keys().collect()
+    }
+
+    #[test]
+    fn a_connection_is_made_read_written_and_seen_to_end() {
+        let poller = Poller::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connection = poller.connect(&listener.local_addr().unwrap().into(), 7).unwrap();
+        assert_eq!(wait(&poller), [7]);
+        assert!(connection.outcome().unwrap().is_ok());
+        connection.want_writes(false).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut buffer = [0; 16];
+        assert!(connection.read(&mut buffer).unwrap().is_none());
+        assert_eq!(connection.write(b"beat").unwrap(), 4);
+        peer.read_exact(&mut buffer[..4]).unwrap();
+        peer.write_all(b"answer").unwrap();
+        assert_eq!(wait(&poller), [7]);
+        assert_eq!(connection.read(&mut buffer).unwrap(), Some(&b"answer"[..]));
+        drop(peer);
+        assert_eq!(wait(&poller), [7]);
+        assert_eq!(connection.read(&mut buffer).unwrap(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_refusal_is_seen_and_a_full_peer_takes_nothing() {
+        let poller = Poller::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connection = poller.connect(&address.into(), 1).unwrap();
+        assert_eq!(wait(&poller), [1]);
+        assert!(connection.outcome().unwrap().is_ok());
+        while connection.write(&[0; 65_536]).unwrap() > 0 {}
+        drop((listener, connection));
+        if let Ok(refused) = poller.connect(&address.into(), 2) {
+            assert_eq!(wait(&poller), [2]);
+            assert_eq!(refused.outcome().unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_when_it_is_woken() {
+        let poller = Poller::new().unwrap();
+        poller.wake();
+        assert!(wait(&poller).is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+//! What the kernel knows of a TCP connection.
+
+use super::check_tcp;
+use std::io;
+use std::os::fd::RawFd;
+
+/// A look at one connection; `None` = the system does not say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpInfo {
+    /// Linux's number of the state, 1 (established) to 12.
+    pub state: Option<u32>,
+    /// Segments sent and not acknowledged.
+    pub unacked: Option<u32>,
+    /// How often the oldest of them has been sent again.
+    pub retransmits: Option<u32>,
+    /// Segments sent again since the connection was made.
+    pub total_retransmits: Option<u32>,
+    /// Smoothed round-trip time.
+    pub rtt_us: Option<u32>,
+    /// Its variation.
+    pub rtt_var_us: Option<u32>,
+    /// How long ago an acknowledgement came.
+    pub last_ack_ms: Option<u32>,
+    /// How long ago data came.
+    pub last_data_received_ms: Option<u32>,
+}
+
+/// Looks at a TCP socket.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::Unsupported`] where `fd` is another kind of socket.
+pub fn tcp_info(fd: RawFd) -> io::Result<TcpInfo> {
+    check_tcp(fd)?;
+    look(fd)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn look(fd: RawFd) -> io::Result<TcpInfo> {
+    use std::mem::{MaybeUninit, offset_of};
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: at most `length` bytes are written to `info`; a closed descriptor gives an error.
+    let status =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: plain integers, of which those that the kernel did not write are 0.
+    let info = unsafe { info.assume_init() };
+    // An older kernel writes less.
+    let known = |offset: usize, value: u32| (offset + 4 <= length as usize).then_some(value);
+    Ok(TcpInfo {
+        state: known(offset_of!(libc::tcp_info, tcpi_state), info.tcpi_state.into()),
+        unacked: known(offset_of!(libc::tcp_info, tcpi_unacked), info.tcpi_unacked),
+        retransmits: known(offset_of!(libc::tcp_info, tcpi_retransmits), info.tcpi_retransmits.into()),
+        total_retransmits: known(offset_of!(libc::tcp_info, tcpi_total_retrans), info.tcpi_total_retrans),
+        rtt_us: known(offset_of!(libc::tcp_info, tcpi_rtt), info.tcpi_rtt),
+        rtt_var_us: known(offset_of!(libc::tcp_info, tcpi_rttvar), info.tcpi_rttvar),
+        last_ack_ms: known(offset_of!(libc::tcp_info, tcpi_last_ack_recv), info.tcpi_last_ack_recv),
+        last_data_received_ms: known(offset_of!(libc::tcp_info, tcpi_last_data_recv), info.tcpi_last_data_recv),
+    })
+}
+
+/// Nothing is known of it here.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn look(_: RawFd) -> io::Result<TcpInfo> {
+    Ok(TcpInfo::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    const ESTABLISHED: u32 = 1;
+    const LISTEN: u32 = 10;
+
+    #[test]
+    fn a_connection_and_a_listener_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(tcp_info(listener.as_raw_fd()).unwrap().state, Some(LISTEN));
+        let info = tcp_info(stream.as_raw_fd()).unwrap();
+        assert_eq!((info.state, info.unacked, info.retransmits), (Some(ESTABLISHED), Some(0), Some(0)));
+        assert!(info.rtt_us.is_some_and(|rtt_us| rtt_us > 0) && info.last_ack_ms.is_some());
+    }
+
+    #[test]
+    fn other_sockets_are_refused() {
+        let (unix, _other) = UnixStream::pair().unwrap();
+        assert_eq!(tcp_info(unix.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::Unsupported);
+    }
+}
