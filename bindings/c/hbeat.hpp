@@ -169,7 +169,8 @@ enum class event_type : std::uint32_t {
     engine_failed = HBEAT_EVENT_ENGINE_FAILED,
     would_be_down = HBEAT_EVENT_WOULD_BE_DOWN,
     connecting = HBEAT_EVENT_CONNECTING,
-    peer_state = HBEAT_EVENT_PEER_STATE
+    peer_state = HBEAT_EVENT_PEER_STATE,
+    strike = HBEAT_EVENT_STRIKE
 };
 
 enum class run : std::uint32_t { threads = HBEAT_RUN_THREADS, application = HBEAT_RUN_APPLICATION };
@@ -607,6 +608,12 @@ class link_ref {
     code received(time_point at = time_point()) const { status s; received(at, s); return s.check(); }
     code received(time_point at, status &s) const noexcept {
         return settle(s, hbeat_link_received(raw(), id_, detail::ns_of(at)));
+    }
+
+    /* The application goes on with this link; from the first time on engine::progress does not count for it. */
+    code progress(time_point at = time_point()) const { status s; progress(at, s); return s.check(); }
+    code progress(time_point at, status &s) const noexcept {
+        return settle(s, hbeat_link_progress(raw(), id_, detail::ns_of(at)));
     }
 
     code sent(time_point at = time_point()) const { status s; sent(at, s); return s.check(); }
@@ -1143,6 +1150,12 @@ class engine {
         std::uint64_t at = 0;
         settle(s, hbeat_engine_now(raw(), &at));
         return detail::time_of(at);
+    }
+
+    /* The application goes on: to be said more often than each policy::progress of the links. */
+    code progress(time_point at = time_point()) const { status s; progress(at, s); return s.check(); }
+    code progress(time_point at, status &s) const noexcept {
+        return settle(s, hbeat_engine_progress(raw(), detail::ns_of(at)));
     }
 
     HBEAT_NODISCARD hbeat::health health() const { status s; hbeat::health found = health(s); s.check(); return found; }

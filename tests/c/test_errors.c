@@ -124,6 +124,8 @@ TEST(null_in_every_place_of_the_link_calls, "K89 K98 K101") {
     FAILS(hbeat_link_close(NULL, link), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_received(NULL, link, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_sent(NULL, link, 0), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_engine_progress(NULL, 0), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_progress(NULL, link, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_feed(NULL, link, bytes, 1, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_feed(engine, link, NULL, 1, 0), HBEAT_ERR_NULL, "bytes");
     CHECK_STATUS(hbeat_link_feed(engine, link, NULL, 0, 0), HBEAT_OK); /* nothing was read */
@@ -300,6 +302,7 @@ TEST(ids_that_are_no_link, "K92 K98") {
         CHECK_STATUS(hbeat_link_received(engine, link, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_received(engine, link, UINT64_MAX), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_sent(engine, link, 0), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_progress(engine, link, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_feed(engine, link, bytes, 12, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_take(engine, link, &sequence, 0, bytes, sizeof bytes, &length), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_unsent(engine, link, 0), HBEAT_ERR_NO_LINK);

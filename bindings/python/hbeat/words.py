@@ -20,6 +20,7 @@ class EventType(IntEnum):
     WOULD_BE_DOWN = 13
     CONNECTING = 14
     PEER_STATE = 15
+    STRIKE = 16
 
 
 class State(IntEnum):
