@@ -49,6 +49,8 @@ SUITES = [
           ["cc", "c++"], {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "c++", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
+    # Its own namespaces, as root; it says so where it cannot make any.
+    Suite("network", [PYTHON, "tests/netns/run.py", str(RELEASE)], []),
     Suite("demo", ["make", "demo"], ["examples/demo.py", "cc"]),
 ]
 # Tools without which single tests of `cargo test` have nothing to ask: they say so, and pass.

@@ -10,7 +10,10 @@ use std::os::fd::IntoRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Long: a machine without a name server takes its time to say that there is no such name.
+const PATIENCE: Duration = Duration::from_secs(120);
+const ENOENT: u32 = libc::ENOENT.unsigned_abs();
+const ECONNREFUSED: u32 = libc::ECONNREFUSED.unsigned_abs();
 const QUICK: &str = "interval=50ms timeout=2s tries=3";
 
 fn policy(text: &str) -> Policy {
@@ -216,26 +219,21 @@ fn each_failure_has_its_cause_and_attempts_come_to_an_end() {
     let twice = LinkOptions { attempts: 2, ..heart() };
     let once = LinkOptions { reconnect: Reconnect::No, ..heart() };
     for (endpoint, options, cause, errno) in [
-        (refused.as_str(), &twice, Cause::Refused, libc_number("ECONNREFUSED")),
-        (refused.as_str(), &once, Cause::Refused, libc_number("ECONNREFUSED")),
-        ("unix:///no/such/socket", &once, Cause::Refused, libc_number("ENOENT")),
-        ("tcp://no-such-name.invalid:7", &once, Cause::Unreachable, 0),
+        (refused.as_str(), &twice, Cause::Refused, Some(ECONNREFUSED)),
+        (refused.as_str(), &once, Cause::Refused, Some(ECONNREFUSED)),
+        ("unix:///no/such/socket", &once, Cause::Refused, Some(ENOENT)),
+        // What the resolver says has a number on some machines.
+        ("tcp://no-such-name.invalid:7", &once, Cause::Unreachable, None),
     ] {
         let link = bench.dial(endpoint, QUICK, options);
         let down = bench.until_kind(0, link, EventKind::Down);
         let event = &bench.events[down];
-        assert_eq!((event.cause, event.detail, event.state), (Some(cause), errno, State::Down), "{endpoint}");
+        assert_eq!((event.cause, event.state), (Some(cause), State::Down), "{endpoint}");
+        assert!(errno.is_none_or(|errno| event.detail == errno), "{endpoint}: {event}");
         let attempts = bench.count(link, EventKind::Connecting);
         assert_eq!(attempts, if options.attempts == 2 { 2 } else { 1 }, "{:#?}", bench.lines());
         assert_eq!(bench.engine.info(link).unwrap().state, State::Down);
         bench.engine.close(link).unwrap();
-    }
-}
-
-fn libc_number(name: &str) -> u32 {
-    match name {
-        "ENOENT" => 2,
-        _ => std::io::Error::from_raw_os_error(111).raw_os_error().map_or(0, i32::unsigned_abs),
     }
 }
 
