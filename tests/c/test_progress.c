@@ -402,6 +402,36 @@ TEST(the_peer_of_a_stuck_application_hears_of_it, "K174 K178") {
     world_end(&world);
 }
 
+TEST(links_that_hbeat_carries_say_so_too, "K174 K175") {
+    struct world world;
+    int sockets[2][2];
+    unsigned char heart[HEADER];
+    hbeat_link links[2];
+    world_begin(&world, TWO_LANES);
+    for (int i = 0; i < 2; i++) {
+        hbeat_link_options options = HBEAT_LINK_OPTIONS_INIT;
+        hbeat_policy policy = asks(5000, i ? HBEAT_NO_PROGRESS_STOP : HBEAT_NO_PROGRESS_FLAG);
+        options.protocol = "heart";
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets[i]) == 0);
+        REQUIRE_OK(hbeat_link_adopt(world.engine, sockets[i][0], &policy, &options, &links[i]));
+        CHECK_EQ(recv(sockets[i][1], heart, HEADER, MSG_WAITALL), HEADER);
+        CHECK(heart[3] == HEART && heart[5] == 0);
+        heart[3] = ANSWER;
+        CHECK_EQ(send(sockets[i][1], heart, HEADER, MSG_NOSIGNAL), HEADER);
+        REQUIRE(world_sees(&world, HBEAT_EVENT_UP, links[i], 1));
+    }
+    world_go(&world, 10000);
+    CHECK_EQ(recv(sockets[0][1], heart, HEADER, MSG_WAITALL), HEADER);
+    CHECK(heart[3] == HEART && heart[5] == STUCK);
+    CHECK_EQ(recv(sockets[1][1], heart, HEADER, MSG_DONTWAIT), -1);
+    mark(&world);
+    CHECK_EQ(recv(sockets[1][1], heart, HEADER, MSG_WAITALL), HEADER);
+    CHECK(heart[3] == HEART && heart[5] == 0);
+    CHECK_EQ(world_count(&world, HBEAT_EVENT_DOWN, 0), 0);
+    world_end(&world);
+    for (int i = 0; i < 2; i++) close(sockets[i][1]);
+}
+
 TEST(marks_that_come_too_late_are_refused, "K183") {
     struct world world;
     world_begin(&world, TWO_LANES);
