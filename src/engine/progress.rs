@@ -27,7 +27,11 @@ impl Mark {
 
     /// Never back.
     fn set(&self, at: Stamp, now: impl FnOnce() -> Stamp) {
-        if self.get().is_none_or(|known| at.is_after(known) || known.since(now()) > WRAPPED_MS) {
+        let known = self.get();
+        if known == Some(at) {
+            return;
+        }
+        if known.is_none_or(|known| at.is_after(known) || known.since(now()) > WRAPPED_MS) {
             self.0.store(MARKED | u64::from(at.0), Ordering::Relaxed);
         }
     }
