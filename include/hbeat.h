@@ -78,7 +78,8 @@
  has failed: ENGINE_FAILED says so, nothing is judged any more, and calls that would tell it something are FAILED.
  close, stop, free, wait, health, links and now still work, and every link gets its CLOSED. Make a new engine.
 
- NO_MEMORY is said where a large block is refused: hbeat_engine_new, hbeat_link_open. Where a small one is, here or
+ NO_MEMORY is said where a large block is refused: hbeat_engine_new, hbeat_link_open,
+ hbeat_link_progress. Where a small one is, here or
  elsewhere, the process ends, as every Rust program does.
 
  ==== Threads, callbacks, fork ====
@@ -161,6 +162,15 @@ extern "C" {
 /* policy.resend: each try carries that of the first one (CMPP). */
 #define HBEAT_RESEND_SAME 1u
 
+/* policy.on_no_progress: beats and answers go on. */
+#define HBEAT_NO_PROGRESS_GO_ON 0u
+
+/* policy.on_no_progress: they say that the application does not respond, where the protocol can (heart). */
+#define HBEAT_NO_PROGRESS_FLAG 1u
+
+/* policy.on_no_progress: they stop. */
+#define HBEAT_NO_PROGRESS_STOP 2u
+
 /* engine_options.run: hbeat's own threads turn the engine. */
 #define HBEAT_RUN_THREADS 0u
 
@@ -198,10 +208,10 @@ extern "C" {
 #define HBEAT_PHASE_FAILED 4u
 
 /* events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*. */
-#define HBEAT_EVENTS_DEFAULT 65342u
+#define HBEAT_EVENTS_DEFAULT 130878u
 
 /* events: all. */
-#define HBEAT_EVENTS_ALL 65534u
+#define HBEAT_EVENTS_ALL 131070u
 
 /* reconnect: a connection that hbeat_link_dial made is made anew, one that was handed over is not. */
 #define HBEAT_RECONNECT_DEFAULT 0u
@@ -363,7 +373,10 @@ typedef enum hbeat_event_type {
   HBEAT_EVENT_ANSWER = 6,
   /* On request: a beat of the peer. */
   HBEAT_EVENT_BEAT_RECEIVED = 7,
-  /* A judgement waits because bytes lie unread on the observed descriptor: our own reader is late. */
+  /*
+   A judgement waits because bytes lie unread on the observed descriptor, or because the application makes no progress
+   (progress_ms): our own reader is late.
+   */
   HBEAT_EVENT_LOCAL_READER_LATE = 8,
   /* A message has been unfinished for partial_ms; its bytes count no longer. */
   HBEAT_EVENT_PARTIAL_FRAME = 9,
@@ -372,7 +385,10 @@ typedef enum hbeat_event_type {
    twice as long as that gets a grace of one T.
    */
   HBEAT_EVENT_PAUSE = 10,
-  /* A notice could not be handed out for a whole timeout: a callback hangs, or nobody pulls. */
+  /*
+   A notice could not be handed out for a whole timeout: a callback hangs, or nobody pulls. Or the application made no
+   progress for the link's progress_ms; once until it makes some.
+   */
   HBEAT_EVENT_APP_NOT_RESPONDING = 11,
   /* Of the engine: a bug in hbeat was caught; nothing is watched any more. */
   HBEAT_EVENT_ENGINE_FAILED = 12,
@@ -390,7 +406,9 @@ typedef enum hbeat_event_type {
    The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
    bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
    */
-  HBEAT_EVENT_PEER_STATE = 15
+  HBEAT_EVENT_PEER_STATE = 15,
+  /* The peer beats more often than least_ms allows; detail is the number of strikes since it sent real data last. */
+  HBEAT_EVENT_STRIKE = 16
 } hbeat_event_type;
 
 /*
@@ -451,6 +469,22 @@ typedef struct hbeat_policy {
    within the timeout of another; what would be DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
    */
   uint32_t observe_only;
+  /*
+   The peer is to beat no more often than each so many milliseconds; 0 = as often as it likes. What jitter of a
+   quarter, retries and a network that held beats up can make of that is allowed; each beat beyond it is a strike
+   (HBEAT_EVENT_STRIKE), unless data came since the last one.
+   */
+  uint32_t least_ms;
+  /* The strike after so many is the verdict, HBEAT_CAUSE_POLICED: 0 to 255; 0 = 3. 0 where least_ms is 0. */
+  uint32_t strikes;
+  /*
+   How long the application may go without hbeat_engine_progress or hbeat_link_progress before it counts as not
+   responding: HBEAT_EVENT_APP_NOT_RESPONDING, and no verdict against the peer for late_reader_limit_ms at most;
+   0 = nobody asks.
+   */
+  uint32_t progress_ms;
+  /* What then becomes of beats and answers: HBEAT_NO_PROGRESS_*; GO_ON where progress_ms is 0 or observe_only is 1. */
+  uint32_t on_no_progress;
 } hbeat_policy;
 
 /*
@@ -511,7 +545,7 @@ typedef struct hbeat_event {
   uint32_t count;
   /*
    DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-   system's error number, or 0. PEER_STATE: see there.
+   system's error number, or 0. PEER_STATE, STRIKE: see there.
    */
   uint32_t detail;
   /* Latest round-trip time in microseconds, or HBEAT_UNKNOWN. */
@@ -712,6 +746,8 @@ typedef struct hbeat_info {
   uint32_t next_ms;
   /* Frames of the peer that had no room for its state: what hbeat_link_peer_state gives may be older than they. */
   uint64_t peer_states_left_out;
+  /* How often the peer was caught beating too often (least_ms). */
+  uint64_t strikes;
 } hbeat_info;
 
 /*
@@ -831,7 +867,7 @@ typedef struct hbeat_stats {
   uint64_t readers_late;
   /* Messages that were unfinished for too long. */
   uint64_t partial_frames;
-  /* Notices that could not be handed out for a whole timeout. */
+  /* Notices that could not be handed out for a whole timeout, and limits of links that passed without progress. */
   uint64_t apps_not_responding;
   /* How often this process did not run when it should have. */
   uint64_t pauses;
@@ -839,6 +875,8 @@ typedef struct hbeat_stats {
   uint64_t paused_ms;
   /* How often a shard turned: woke up, or was driven. */
   uint64_t turns;
+  /* How often peers were caught beating too often (least_ms). */
+  uint64_t strikes;
 } hbeat_stats;
 
 /*
@@ -963,9 +1001,9 @@ hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size
 /*
  Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
  changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
- late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
- periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer,
- observe_only (yes, no). The policy is checked as by hbeat_policy_check.
+ late_reader_limit, least, progress (250ms, 2.5s, 3min, 24h or 0); tries, up_after, strikes (a number); jitter (0%
+ to 25%); strategy (idle, periodic); idle_on (received, either); proof (any, answer); resend (new, same);
+ answer_expected, answer, observe_only (yes, no); on_no_progress (go_on, flag, stop). The policy is checked as by hbeat_policy_check.
 
  Threads: any.
  In a callback: yes.
@@ -974,7 +1012,9 @@ hbeat_status hbeat_policy_preset(struct hbeat_policy *policy, size_t policy_size
  where the caller's struct is older than a word of the text.
  Since: 0.1.0
  */
-hbeat_status hbeat_policy_parse(struct hbeat_policy *policy, size_t policy_size, const char *text);
+hbeat_status hbeat_policy_parse(struct hbeat_policy *policy,
+                                size_t policy_size,
+                                const char *text);
 
 /*
  Writes the policy as one line that hbeat_policy_parse reads back: at most capacity - 1 bytes and a NUL. *length is
@@ -1618,6 +1658,40 @@ hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
                                    void *buffer,
                                    size_t capacity,
                                    size_t *length);
+
+/*
+ ==== Progress ====
+
+ The application goes on: call it where the work is done, in the loop or the worker that must not get stuck, once a
+ turn. Each link whose policy has progress_ms is then good for another progress_ms, but for those that
+ hbeat_link_progress was ever called for. Where the calls stay away for so long: HBEAT_EVENT_APP_NOT_RESPONDING for each
+ such link, and on_no_progress says what becomes of its beats and answers; with the next call all is as before. Until the
+ first call the time runs from the opening or the start of the link.
+
+ Costs a few nanoseconds, takes no lock, wakes nobody but an engine that had given the application up. now_ns: when; 0 =
+ now, the caller's own time is much cheaper.
+
+ Threads: any.
+ In a callback: yes; but a callback that is called proves only that hbeat goes on.
+ Blocks: no.
+ Errors: NULL, STOPPED. In a forked child it does nothing and says OK.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_engine_progress(struct hbeat_engine *engine,
+                                   uint64_t now_ns);
+
+/*
+ The same for one link, for an application that works on each by itself: a worker that is stuck costs the links that it
+ serves. From the first call on it is this mark alone that counts for the link, and hbeat_engine_progress does not any
+ more.
+
+ Threads: any.
+ In a callback: yes; but a callback that is called proves only that hbeat goes on.
+ Blocks: no.
+ Errors: NULL, NO_LINK, STOPPED, FAILED, FORKED; NO_MEMORY.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_progress(struct hbeat_engine *engine, hbeat_link link, uint64_t now_ns);
 
 /*
  ==== Kernel ====

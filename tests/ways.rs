@@ -66,7 +66,7 @@ fn skipped(table: &Scenario, way: &Way) -> Option<&'static str> {
 
 #[test]
 fn every_way_tells_what_the_tables_say() {
-    let tables = scenario::all();
+    let tables = scenario::all("tests/scenarios");
     assert!(tables.len() > 50, "only {} tables were read", tables.len());
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());

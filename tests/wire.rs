@@ -355,7 +355,15 @@ fn heart_message() -> impl Strategy<Value = (Vec<u8>, Seen)> {
     let numbers = (any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>());
     (any::<[bool; 2]>(), numbers, prop::collection::vec(any::<u8>(), 0..=heart::STATE_MAX)).prop_map(
         |([answer, one_way], (sequence, time_us, next_due_ms, hold_ms), state)| {
-            let fields = Fields { sent_us: time_us, next_due_ms, hold_ms, one_way, datagram: false, state: &state };
+            let fields = Fields {
+                sent_us: time_us,
+                next_due_ms,
+                hold_ms,
+                one_way,
+                stuck: false,
+                datagram: false,
+                state: &state,
+            };
             let owed = Owed { echo_us: time_us, sequence, room: 0 };
             if answer {
                 let frame = built(|out| Protocol::Heart.answer(&owed, &fields, out));

@@ -169,7 +169,8 @@ enum class event_type : std::uint32_t {
     engine_failed = HBEAT_EVENT_ENGINE_FAILED,
     would_be_down = HBEAT_EVENT_WOULD_BE_DOWN,
     connecting = HBEAT_EVENT_CONNECTING,
-    peer_state = HBEAT_EVENT_PEER_STATE
+    peer_state = HBEAT_EVENT_PEER_STATE,
+    strike = HBEAT_EVENT_STRIKE
 };
 
 enum class run : std::uint32_t { threads = HBEAT_RUN_THREADS, application = HBEAT_RUN_APPLICATION };
@@ -177,6 +178,11 @@ enum class strategy : std::uint32_t { idle = HBEAT_STRATEGY_IDLE, periodic = HBE
 enum class idle_on : std::uint32_t { received = HBEAT_IDLE_ON_RECEIVED, either = HBEAT_IDLE_ON_EITHER };
 enum class proof : std::uint32_t { any = HBEAT_PROOF_ANY, answer = HBEAT_PROOF_ANSWER };
 enum class resend : std::uint32_t { new_number = HBEAT_RESEND_NEW, same_number = HBEAT_RESEND_SAME };
+enum class no_progress : std::uint32_t {
+    go_on = HBEAT_NO_PROGRESS_GO_ON,
+    flag = HBEAT_NO_PROGRESS_FLAG,
+    stop = HBEAT_NO_PROGRESS_STOP
+};
 enum class reconnect : std::uint32_t {
     by_default = HBEAT_RECONNECT_DEFAULT,
     yes = HBEAT_RECONNECT_YES,
@@ -409,6 +415,10 @@ class policy : public detail::fields<hbeat_policy> {
     milliseconds late_reader_limit() const noexcept { return milliseconds(raw_.late_reader_limit_ms); }
     std::uint32_t up_after() const noexcept { return raw_.up_after; }
     bool observe_only() const noexcept { return raw_.observe_only != 0; }
+    milliseconds least() const noexcept { return milliseconds(raw_.least_ms); }
+    std::uint32_t strikes() const noexcept { return raw_.strikes; }
+    milliseconds progress() const noexcept { return milliseconds(raw_.progress_ms); }
+    hbeat::no_progress on_no_progress() const noexcept { return static_cast<hbeat::no_progress>(raw_.on_no_progress); }
 
     policy &interval(milliseconds time) noexcept { return raw_.interval_ms = detail::ms_of(time), *this; }
     policy &timeout(milliseconds time) noexcept { return raw_.timeout_ms = detail::ms_of(time), *this; }
@@ -425,6 +435,10 @@ class policy : public detail::fields<hbeat_policy> {
     policy &late_reader_limit(milliseconds time) noexcept { return raw_.late_reader_limit_ms = detail::ms_of(time), *this; }
     policy &up_after(std::uint32_t intervals) noexcept { return raw_.up_after = intervals, *this; }
     policy &observe_only(bool yes) noexcept { return raw_.observe_only = yes, *this; }
+    policy &least(milliseconds time) noexcept { return raw_.least_ms = detail::ms_of(time), *this; }
+    policy &strikes(std::uint32_t count) noexcept { return raw_.strikes = count, *this; }
+    policy &progress(milliseconds time) noexcept { return raw_.progress_ms = detail::ms_of(time), *this; }
+    policy &on_no_progress(hbeat::no_progress value) noexcept { return raw_.on_no_progress = static_cast<std::uint32_t>(value), *this; }
 
     code check() const { status s; check(s); return s.check(); }
     code check(status &s) const noexcept { return s.set(hbeat_policy_check(&raw_)); }
@@ -594,6 +608,12 @@ class link_ref {
     code received(time_point at = time_point()) const { status s; received(at, s); return s.check(); }
     code received(time_point at, status &s) const noexcept {
         return settle(s, hbeat_link_received(raw(), id_, detail::ns_of(at)));
+    }
+
+    /* The application goes on with this link; from the first time on engine::progress does not count for it. */
+    code progress(time_point at = time_point()) const { status s; progress(at, s); return s.check(); }
+    code progress(time_point at, status &s) const noexcept {
+        return settle(s, hbeat_link_progress(raw(), id_, detail::ns_of(at)));
     }
 
     code sent(time_point at = time_point()) const { status s; sent(at, s); return s.check(); }
@@ -1130,6 +1150,12 @@ class engine {
         std::uint64_t at = 0;
         settle(s, hbeat_engine_now(raw(), &at));
         return detail::time_of(at);
+    }
+
+    /* The application goes on: to be said more often than each policy::progress of the links. */
+    code progress(time_point at = time_point()) const { status s; progress(at, s); return s.check(); }
+    code progress(time_point at, status &s) const noexcept {
+        return settle(s, hbeat_engine_progress(raw(), detail::ns_of(at)));
     }
 
     HBEAT_NODISCARD hbeat::health health() const { status s; hbeat::health found = health(s); s.check(); return found; }

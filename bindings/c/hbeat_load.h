@@ -40,7 +40,7 @@ extern "C" {
     X(link_take) X(link_unsent) X(link_answer_received) X(link_beat_received) X(link_report_down) \
     X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(link_set_data) \
     X(link_set_state) X(link_peer_state) X(keepalive_set) X(keepalive_get) \
-    X(policy_keepalive) X(tcp_info_get) X(engine_stats) X(engine_histogram)
+    X(policy_keepalive) X(tcp_info_get) X(engine_progress) X(link_progress) X(engine_stats) X(engine_histogram)
 
 /* The functions of the library that was loaded, each with the type that hbeat.h gives it. */
 struct hbeat_load_functions {
@@ -229,6 +229,8 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
 #define hbeat_keepalive_get (hbeat_load_table()->keepalive_get)
 #define hbeat_policy_keepalive (hbeat_load_table()->policy_keepalive)
 #define hbeat_tcp_info_get (hbeat_load_table()->tcp_info_get)
+#define hbeat_engine_progress (hbeat_load_table()->engine_progress)
+#define hbeat_link_progress (hbeat_load_table()->link_progress)
 #define hbeat_engine_stats (hbeat_load_table()->engine_stats)
 #define hbeat_engine_histogram (hbeat_load_table()->engine_histogram)
 

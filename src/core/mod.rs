@@ -4,6 +4,7 @@
 mod backoff;
 pub mod jitter;
 mod link;
+mod police;
 mod policy;
 mod step;
 mod time;
@@ -11,7 +12,8 @@ mod wheel;
 
 pub use backoff::{Attempts, Backoff, RateCap};
 pub use link::{Link, PAUSE_MS, Side};
-pub use policy::{Detection, IdleOn, Policy, PolicyError, Proof, Resend, Strategy};
+pub use police::{Conduct, Police};
+pub use policy::{Detection, IdleOn, NoProgress, Policy, PolicyError, Proof, Resend, Strategy};
 pub use step::{Answered, Cause, Change, Context, Evidence, Facts, Input, Notice, Output, Pause, State};
 pub use time::{Clock, Stamp};
 pub use wheel::{Queued, Wheel};

@@ -44,6 +44,18 @@ pub enum Resend {
     Same,
 }
 
+/// What becomes of beats and answers while the application makes no progress (requirement R9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum NoProgress {
+    /// They go on.
+    #[default]
+    GoOn,
+    /// They say that the application does not respond.
+    Flag,
+    /// They stop.
+    Stop,
+}
+
 /// When to beat, how long to wait for an answer, how many tries, and what proves life. All times in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Policy {
@@ -77,6 +89,14 @@ pub struct Policy {
     pub up_after: u32,
     /// Watches a heartbeat of the application's own (R45): nothing is sent or answered, what would be DOWN is only told.
     pub observe_only: bool,
+    /// The peer is to beat no more often than each so many milliseconds (R38); 0 = as often as it likes.
+    pub least_ms: u32,
+    /// How many times it may be caught before the verdict; 0 = 3.
+    pub strikes: u32,
+    /// How long the application may make no progress before it counts as not responding (R9); 0 = nobody asks.
+    pub progress_ms: u32,
+    /// What then becomes of beats and answers.
+    pub on_no_progress: NoProgress,
 }
 
 const NORMAL: Policy = Policy {
@@ -95,6 +115,10 @@ const NORMAL: Policy = Policy {
     late_reader_limit_ms: 0,
     up_after: 0,
     observe_only: false,
+    least_ms: 0,
+    strikes: 0,
+    progress_ms: 0,
+    on_no_progress: NoProgress::GoOn,
 };
 
 /// The presets, the one place where they are written down.
@@ -165,6 +189,12 @@ impl Policy {
         if limit > Self::MAX_MS { Self::MAX_MS } else { limit }
     }
 
+    /// How many times a peer may be caught beating too often: `strikes`, or 3 where that is 0.
+    #[must_use]
+    pub const fn effective_strikes(&self) -> u32 {
+        if self.strikes == 0 { 3 } else { self.strikes }
+    }
+
     /// Whether the policy ever asks the peer for a sign of life: a verdict then takes `tries` unanswered beats. Otherwise
     /// the hold time alone judges.
     #[must_use]
@@ -211,6 +241,9 @@ impl Policy {
             ("partial_ms", self.partial_ms, 0, Self::MAX_MS),
             ("late_reader_limit_ms", self.late_reader_limit_ms, 0, Self::MAX_MS),
             ("up_after", self.up_after, 0, 255),
+            ("least_ms", self.least_ms, 0, Self::MAX_MS),
+            ("strikes", self.strikes, 0, 255),
+            ("progress_ms", self.progress_ms, 0, Self::MAX_MS),
         ] {
             if !(lowest..=highest).contains(&value) {
                 return Err(PolicyError::new(field, format!("{field} is {value}, allowed is {lowest} to {highest}")));
@@ -303,7 +336,23 @@ impl Policy {
             );
             return Err(PolicyError::new("up_after", sentence));
         }
-        Ok(())
+        if self.strikes > 0 && self.least_ms == 0 {
+            let sentence =
+                format!("strikes is {} where least_ms is 0, it must be 0, or least_ms 1 or more", self.strikes);
+            return Err(PolicyError::new("strikes", sentence));
+        }
+        self.check_no_progress()
+    }
+
+    fn check_no_progress(&self) -> Result<(), PolicyError> {
+        let word = text::no_progress(self.on_no_progress);
+        let contradiction = match self.on_no_progress {
+            NoProgress::GoOn => return Ok(()),
+            _ if self.progress_ms == 0 => "progress_ms is 0, it must be go_on, or progress_ms 1 or more",
+            _ if self.observe_only => "observe_only is yes, it must be go_on: such a link sends nothing",
+            _ => return Ok(()),
+        };
+        refuse("on_no_progress", &format!("on_no_progress is {word} where {contradiction}"))
     }
 
     fn check_limits(&self) -> Result<(), PolicyError> {
@@ -460,6 +509,7 @@ pub(super) mod tests {
         assert_eq!(policy("partial=7ms").effective_partial_ms(), 7);
         assert_eq!(policy("normal").effective_late_reader_limit_ms(), 100_000);
         assert_eq!(policy("late_reader_limit=70s").effective_late_reader_limit_ms(), 70_000);
+        assert_eq!((policy("least=1s").effective_strikes(), policy("least=1s strikes=9").effective_strikes()), (3, 9));
         let long = Policy::parse("timeout=148h tries=1").unwrap();
         assert_eq!(long.effective_late_reader_limit_ms(), Policy::MAX_MS);
     }
@@ -467,7 +517,7 @@ pub(super) mod tests {
     #[test]
     fn every_number_has_its_range() {
         type Field = fn(&mut Policy) -> &mut u32;
-        let fields: [(&str, u32, Field); 8] = [
+        let fields: [(&str, u32, Field); 11] = [
             ("interval_ms", Policy::MAX_MS, |p| &mut p.interval_ms),
             ("timeout_ms", Policy::MAX_MS, |p| &mut p.timeout_ms),
             ("tries", 255, |p| &mut p.tries),
@@ -476,6 +526,9 @@ pub(super) mod tests {
             ("partial_ms", Policy::MAX_MS, |p| &mut p.partial_ms),
             ("late_reader_limit_ms", Policy::MAX_MS, |p| &mut p.late_reader_limit_ms),
             ("up_after", 255, |p| &mut p.up_after),
+            ("least_ms", Policy::MAX_MS, |p| &mut p.least_ms),
+            ("strikes", 255, |p| &mut p.strikes),
+            ("progress_ms", Policy::MAX_MS, |p| &mut p.progress_ms),
         ];
         for (field, highest, of) in fields {
             for value in [highest + 1, u32::MAX] {
@@ -510,6 +563,9 @@ pub(super) mod tests {
             ("idle_on", "passive idle_on=either"),
             ("jitter_percent", "tries=1 jitter=9%"),
             ("up_after", "observe_only=yes up_after=1"),
+            ("strikes", "strikes=1"),
+            ("on_no_progress", "on_no_progress=flag"),
+            ("on_no_progress", "on_no_progress=stop progress=9s observe_only=yes"),
             // Limits that come too late or too early.
             ("partial_ms", "partial=39.001s"),
             ("partial_ms", "passive tries=0 partial=31s"),
@@ -533,6 +589,8 @@ pub(super) mod tests {
             "passive tries=1 jitter=5%",
             "passive proof=answer",
             "cmpp observe_only=yes",
+            "least=1ms strikes=255 progress=1ms on_no_progress=stop",
+            "least=536870912ms progress=536870912ms observe_only=yes",
         ] {
             assert_eq!(policy(line).check(), Ok(()), "{line}");
         }
@@ -555,6 +613,11 @@ pub(super) mod tests {
                 "jitter_percent is 3 where tries is 1, allowed is 0, or 10 to 25: \
                  a single try goes out at least 10 % early",
             ),
+            ("strikes=5", "strikes is 5 where least_ms is 0, it must be 0, or least_ms 1 or more"),
+            (
+                "on_no_progress=stop",
+                "on_no_progress is stop where progress_ms is 0, it must be go_on, or progress_ms 1 or more",
+            ),
         ] {
             assert_eq!(sentence(line), expected);
         }
@@ -573,8 +636,9 @@ pub(super) mod tests {
     prop_compose! {
         /// Policies of any kind, most of them refused.
         pub fn any_policy()(
-            times in [time(), time(), time(), time(), time()],
-            counts in (0_u32..=255, 0_u32..=25, 0_u32..=255),
+            times in [time(), time(), time(), time(), time(), time(), time()],
+            counts in (0_u32..=255, 0_u32..=25, 0_u32..=255, prop_oneof![Just(0_u32), 1..=255_u32]),
+            on_no_progress in prop_oneof![Just(NoProgress::GoOn), Just(NoProgress::Flag), Just(NoProgress::Stop)],
             few in proptest::option::of(0_u32..4),
             flags: [bool; 7],
         ) -> Policy {
@@ -594,6 +658,10 @@ pub(super) mod tests {
                 late_reader_limit_ms: times[4],
                 up_after: counts.2,
                 observe_only: flags[6],
+                least_ms: times[5],
+                strikes: counts.3,
+                progress_ms: times[6],
+                on_no_progress,
             }
         }
     }
@@ -612,10 +680,11 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn unchecked_numbers_never_panic(policy in any_policy(), n: [u32; 8]) {
+        fn unchecked_numbers_never_panic(policy in any_policy(), n: [u32; 11]) {
             let wild = Policy {
                 interval_ms: n[0], timeout_ms: n[1], tries: n[2], hold_time_ms: n[3], jitter_percent: n[4],
-                partial_ms: n[5], late_reader_limit_ms: n[6], up_after: n[7], ..policy
+                partial_ms: n[5], late_reader_limit_ms: n[6], up_after: n[7],
+                least_ms: n[8], strikes: n[9], progress_ms: n[10], ..policy
             };
             let _ = wild.check();
             let Detection { earliest_ms, latest_ms } = wild.detection();

@@ -35,8 +35,8 @@ impl State {
     }
 }
 
-/// Why a link went DOWN. The core itself comes to `NoAnswer`, `Silent`, `SendStuck`, `Desync` and
-/// `PartialFrame`; the others are reported to it.
+/// Why a link went DOWN. The core itself comes to `NoAnswer`, `Silent`, `SendStuck`, `Desync`,
+/// `PartialFrame`, `Policed` and `PeerAppNotResponding`; the others are reported to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Cause {
@@ -104,6 +104,8 @@ pub struct Facts {
     pub unread_bytes: Option<u32>,
     /// Whether the descriptor would take no more bytes.
     pub send_queue_full: Option<bool>,
+    /// The application makes no progress: what arrived may lie unread wherever it reads from.
+    pub app_stuck: bool,
 }
 
 /// A stretch in which this process did not run (rule k).
@@ -167,6 +169,11 @@ pub enum Input {
         /// When.
         at: Stamp,
     },
+    /// A frame was received in which the peer says that its application does not respond: no proof of life.
+    PeerStuck {
+        /// When.
+        at: Stamp,
+    },
     /// The notice of the beat that is due was handed to the application.
     HandedOut {
         /// When.
@@ -204,6 +211,8 @@ pub enum Input {
     Report(Cause),
     /// The stream is no longer the protocol's.
     Desync,
+    /// The peer beat too often ([`Police`](super::Police)).
+    Policed,
     /// The policy in the context is a new one; this is the one that was in force.
     Policy(Policy),
     /// Time has come.
@@ -266,7 +275,7 @@ pub struct Output {
     pub change: Option<Change>,
     /// What became of the answer.
     pub answered: Option<Answered>,
-    /// Unread bytes hold a judgement up.
+    /// Unread bytes, or an application without progress, hold a judgement up.
     pub local_reader_late: bool,
     /// A message has been unfinished for too long.
     pub partial_frame: bool,

@@ -16,6 +16,8 @@ pub enum Command {
     Open(Box<Opening>),
     /// Something about a link.
     Link(Key, Said),
+    /// The application makes progress again.
+    Progress,
     /// Come to rest: everything told so far is done when this is dropped.
     Barrier(#[allow(dead_code, reason = "its drop is the answer")] Sender<()>),
     /// Close all links and end.
@@ -60,6 +62,13 @@ pub enum Said {
     BeatReceived {
         sequence: u32,
         at: Stamp,
+        data: Data,
+        /// The peer says in it that its application does not respond.
+        stuck: bool,
+    },
+    /// An answer in which it says so.
+    PeerStuck {
+        at: Stamp,
     },
     HandedOut {
         at: Stamp,
@@ -96,4 +105,13 @@ pub enum Said {
     /// The addresses of its endpoint are known.
     Resolved(io::Result<Vec<Address>>),
     Data(LinkData),
+}
+
+/// Whether real data came since the peer's last beat: messages that are neither beat nor answer.
+#[derive(Clone, Copy)]
+pub enum Data {
+    /// hbeat reads the stream.
+    Seen(bool),
+    /// The application parses for itself: until the beat something was received then for the last time.
+    Last(Stamp),
 }

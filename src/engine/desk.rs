@@ -2,6 +2,7 @@
 //! owes. The shard never waits for any of it.
 
 use super::app_state::AppStates;
+use super::command::{Data, Said};
 use super::fault::{self, Point};
 use super::stats::{Counted, Traffic};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, lock};
@@ -35,6 +36,8 @@ pub struct Desk {
 struct Feed {
     reader: Reader,
     open_since: Option<Stamp>,
+    /// Real data came since the peer's last beat.
+    data: bool,
 }
 
 /// What one portion of a stream came to.
@@ -59,7 +62,7 @@ impl Desk {
         Some(Self {
             protocol,
             policy: Mutex::new(policy),
-            feed: Mutex::new(Feed { reader: Reader::new(protocol)?, open_since: None }),
+            feed: Mutex::new(Feed { reader: Reader::new(protocol)?, open_since: None, data: false }),
             sent: Mutex::new(None),
             owed: Mutex::new(VecDeque::new()),
             states: (protocol == Protocol::Heart).then(Box::default),
@@ -89,13 +92,14 @@ impl Desk {
     }
 
     /// What a beat or answer built now says besides its number.
-    pub fn fields<'a>(&self, now_ns: u64, state: &'a [u8]) -> Fields<'a> {
+    pub fn fields<'a>(&self, now_ns: u64, stuck: bool, state: &'a [u8]) -> Fields<'a> {
         let policy = self.policy();
         Fields {
             sent_us: now_ns / 1_000,
             next_due_ms: policy.interval_ms,
             hold_ms: policy.hold_time_ms,
             one_way: !policy.answer_expected,
+            stuck,
             datagram: false,
             state,
         }
@@ -114,9 +118,9 @@ impl Desk {
     }
 
     /// Writes all answers that are owed to the front of `out`, which has room for [`OWED_MAX`]; says how many bytes.
-    pub fn write_answers(&self, now_ns: u64, out: &mut [u8]) -> usize {
+    pub fn write_answers(&self, now_ns: u64, stuck: bool, out: &mut [u8]) -> usize {
         let state = self.state();
-        let fields = self.fields(now_ns, &state);
+        let fields = self.fields(now_ns, stuck, &state);
         let mut length = 0;
         for owed in self.ring().drain(..) {
             length += self.protocol.answer(&owed, &fields, &mut out[length..]).unwrap_or(0);
@@ -125,15 +129,11 @@ impl Desk {
         length
     }
 
-    /// Reads a portion of the stream. Answers and beats of the peer go to `answer` and `beat` with their numbers.
-    pub fn feed(
-        &self,
-        bytes: &[u8],
-        at: Stamp,
-        mut answer: impl FnMut(u32),
-        mut beat: impl FnMut(u32),
-    ) -> Result<Portion, Busy> {
+    /// Reads a portion of the stream that arrived at `at`. What the shard is to know of answers and beats of the peer goes
+    /// to `hear`.
+    pub fn feed(&self, bytes: &[u8], at: Stamp, at_us: u32, mut hear: impl FnMut(Said)) -> Result<Portion, Busy> {
         let mut feed = alone(&self.feed)?;
+        let feed = &mut *feed;
         fault::point(Point::Feed);
         let policy = self.policy();
         let was_open = feed.reader.is_open();
@@ -142,15 +142,19 @@ impl Desk {
             // A proof only if it matches, which the shard knows.
             Inbound::Answer { sequence, told, .. } => {
                 portion.states += u32::from(self.hear_state(&told));
-                answer(sequence);
+                hear(if told.stuck { Said::PeerStuck { at } } else { Said::Answer { sequence, at, at_us } });
             }
             Inbound::Beat { sequence, owed, told } => {
-                portion.credit = true;
+                portion.credit |= !told.stuck;
                 portion.states += u32::from(self.hear_state(&told));
                 owed.into_iter().for_each(|owed| self.owe(owed));
-                beat(sequence);
+                let data = Data::Seen(std::mem::take(&mut feed.data));
+                hear(Said::BeatReceived { sequence, at, data, stuck: told.stuck });
             }
-            Inbound::Message => portion.credit = true,
+            Inbound::Message => {
+                portion.credit = true;
+                feed.data = true;
+            }
             Inbound::Rejected(_) => {}
         });
         portion.desync = desync;

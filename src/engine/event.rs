@@ -28,13 +28,13 @@ pub enum EventKind {
     Answer = 6,
     /// A beat of the peer; on request.
     BeatReceived = 7,
-    /// Bytes wait unread on the observed socket while a judgement is due.
+    /// A judgement is due, and bytes wait unread on the observed socket or the application makes no progress.
     LocalReaderLate = 8,
     /// A message has been unfinished for too long.
     PartialFrame = 9,
     /// The process did not run for a while.
     Pause = 10,
-    /// A notice could not be handed out for a whole timeout.
+    /// A notice could not be handed out for a whole timeout, or the application makes no progress.
     AppNotResponding = 11,
     /// A bug in hbeat was caught.
     EngineFailed = 12,
@@ -44,6 +44,8 @@ pub enum EventKind {
     Connecting = 14,
     /// The state that the peer tells in its beats and answers changed.
     PeerState = 15,
+    /// The peer beat too often.
+    Strike = 16,
 }
 
 impl EventKind {
@@ -54,7 +56,7 @@ impl EventKind {
     }
 
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Send,
         Self::Up,
         Self::Suspect,
@@ -70,6 +72,7 @@ impl EventKind {
         Self::WouldBeDown,
         Self::Connecting,
         Self::PeerState,
+        Self::Strike,
     ];
 
     /// Its name, the first word of a log line.
@@ -91,6 +94,7 @@ impl EventKind {
             Self::WouldBeDown => "WOULD_BE_DOWN",
             Self::Connecting => "CONNECTING",
             Self::PeerState => "PEER_STATE",
+            Self::Strike => "STRIKE",
         }
     }
 }
@@ -118,7 +122,7 @@ pub struct Event {
     pub sequence: u32,
     /// How many changes it stands for, at least 1.
     pub count: u32,
-    /// DOWN by report: its detail; PEER_STATE: its length in bytes; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
+    /// DOWN by report: its detail; PEER_STATE: its length in bytes; STRIKE: strikes so far; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
     /// system's error number, if there is one.
     pub detail: u32,
     /// Latest round-trip time.

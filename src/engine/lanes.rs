@@ -119,7 +119,7 @@ impl Inner {
         }
         words.clear(beat::QUEUED);
         let owed = words.has(beat::OWED) && !words.has(beat::PAUSED | beat::OBSERVED);
-        words.has(beat::WANTED) || owed
+        (words.has(beat::WANTED) || owed) && !words.has(beat::MUTE)
     }
 
     /// Whether it is CLOSED, an event of the engine, or its link is still open: it may have been closed since the event

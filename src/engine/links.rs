@@ -4,7 +4,7 @@
 use super::app_state::{APP_STATE_MAX, AppStates};
 use super::carrier::Carried;
 use super::clock::micros;
-use super::command::{Command, Opening, Said};
+use super::command::{Command, Data, Opening, Said};
 use super::desk::{Busy, Desk};
 use super::error::{Code, Error};
 use super::event::LinkId;
@@ -92,6 +92,8 @@ pub struct Info {
     pub bytes_sent: u64,
     /// What would have been DOWN, with `observe_only`.
     pub would_be_downs: u64,
+    /// How often the peer was caught beating too often.
+    pub strikes: u64,
     /// CONNECTING: the number of the present attempt, or of the next one, from 1.
     pub attempt: u32,
     /// CONNECTING: in how many milliseconds it begins; `None`: it has begun.
@@ -119,15 +121,15 @@ impl Drop for Taking<'_> {
 }
 
 /// An open link as a call finds it.
-struct Found<'a> {
+pub(super) struct Found<'a> {
     inner: &'a Inner,
-    shard: &'a Shard,
-    key: Key,
-    words: Words<'a>,
+    pub shard: &'a Shard,
+    pub key: Key,
+    pub words: Words<'a>,
 }
 
 impl Found<'_> {
-    fn tell(&self, said: Said) {
+    pub fn tell(&self, said: Said) {
         self.shard.tell(Command::Link(self.key, said));
         self.inner.nudge();
     }
@@ -182,7 +184,7 @@ impl Inner {
         self.shards.get(link.shard())
     }
 
-    fn find(&self, link: LinkId) -> Result<Found<'_>, Error> {
+    pub(super) fn find(&self, link: LinkId) -> Result<Found<'_>, Error> {
         self.check_running()?;
         let shard = self.shard(link).ok_or_else(Error::no_link)?;
         let key = link.key();
@@ -225,7 +227,7 @@ impl Inner {
     }
 
     /// When something happened to the link, as the caller says.
-    fn stamp(&self, now_ns: u64) -> (Stamp, u64) {
+    pub(super) fn stamp(&self, now_ns: u64) -> (Stamp, u64) {
         let now_ns = self.clock.callers_ns(now_ns);
         (self.clock.ceil(now_ns), now_ns)
     }
@@ -236,7 +238,7 @@ impl Inner {
         (self.clock.ceil(now_ns), now_ns)
     }
 
-    fn now(&self) -> Stamp {
+    pub(super) fn now(&self) -> Stamp {
         self.clock.ceil(self.clock.now_ns())
     }
 }
@@ -434,11 +436,12 @@ impl Engine {
         let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
         let desk = found.desk("hbeat_link_received")?;
-        let at_us = micros(now_ns);
-        let answer = |sequence| found.news(Said::Answer { sequence, at, at_us });
-        let beat_received = |sequence| found.note(Said::BeatReceived { sequence, at });
+        let hear = |said| match said {
+            Said::Answer { .. } => found.news(said),
+            _ => found.note(said),
+        };
         let portion = desk
-            .feed(bytes, at, answer, beat_received)
+            .feed(bytes, at, micros(now_ns), hear)
             .map_err(|Busy| Error::new(Code::Busy, "another thread is feeding this link"))?;
         if portion.credit {
             forward(found.words.received, at, || self.inner.now());
@@ -458,7 +461,7 @@ impl Engine {
         }
         Ok(desk.owes() && {
             found.words.set(beat::OWED);
-            !found.words.has(beat::PAUSED)
+            !found.words.has(beat::PAUSED | beat::MUTE)
         })
     }
 
@@ -532,7 +535,7 @@ impl Engine {
         let desk = found.shard.desks.find(found.key.index);
         found.check_open()?;
         let mut taken = Taken::default();
-        if found.words.has(beat::OBSERVED) {
+        if found.words.has(beat::OBSERVED | beat::MUTE) {
             return Ok(taken);
         }
         if let Some(desk) = &desk {
@@ -578,8 +581,9 @@ impl Engine {
     pub fn beat_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
         let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.stamp(now_ns);
+        let data = Data::Last(Stamp(found.words.received.load(Ordering::Relaxed)));
         forward(found.words.received, at, || self.inner.now());
-        found.news(Said::BeatReceived { sequence, at });
+        found.news(Said::BeatReceived { sequence, at, data, stuck: false });
         Ok(())
     }
 
@@ -693,6 +697,7 @@ impl Engine {
                 messages_sent: read(Counted::MessagesSent),
                 bytes_sent: read(Counted::BytesSent),
                 would_be_downs: tally[Counted::WouldBeDowns].into(),
+                strikes: tally[Counted::Strikes].into(),
                 attempt: carried.map_or(0, Carried::attempt),
                 next_ms: carried.and_then(|carried| carried.next_ms(now)),
                 peer_states_left_out: row.states().map_or(0, AppStates::left_out),
@@ -729,7 +734,7 @@ impl Found<'_> {
             return;
         }
         let state = desk.state();
-        let fields = desk.fields(now_ns, &state);
+        let fields = desk.fields(now_ns, self.words.has(beat::FLAGGED), &state);
         let mut ring = desk.ring();
         fault::point(Point::Take);
         while let Some(owed) = ring.front() {
@@ -761,7 +766,11 @@ impl Found<'_> {
         let mut length = 0;
         if let Some(desk) = desk {
             let state = desk.state();
-            match desk.protocol.beat(number, &desk.fields(now_ns, &state), &mut buffer[taken.length..]) {
+            match desk.protocol.beat(
+                number,
+                &desk.fields(now_ns, wanted & beat::FLAGGED != 0, &state),
+                &mut buffer[taken.length..],
+            ) {
                 Some(built) => length = built,
                 None => {
                     taken.more = true;

@@ -8,6 +8,7 @@
 //! - `delivery`, `lanes`: from shard to application
 //! - `links`: the calls about one link; `drive`: the calls that turn the engine
 //! - `carrier`: links whose sockets are the engine's own
+//! - `progress`: how the application says that it goes on
 //! - `stats`: what is counted, of links and of the engine
 //! - `clock`, `sys`: where time comes from, and the system calls of our own
 //! - `sync`: by what threads meet; `models`: what must hold in whatever order they do
@@ -28,6 +29,7 @@ mod links;
 #[cfg(test)]
 mod models;
 mod options;
+mod progress;
 mod rows;
 mod shard;
 mod stats;
@@ -80,6 +82,7 @@ struct Inner {
     shards: Box<[Shard]>,
     delivery: Delivery,
     policies: Policies,
+    progress: progress::EngineMark,
     ordinals: AtomicU32,
     /// Links that are open, or closed with their last event still to be handed out.
     links: AtomicU32,
@@ -255,6 +258,7 @@ impl Inner {
             clock,
             delivery: Delivery::new(options.callbacks.on_send.is_some()),
             policies: Policies::default(),
+            progress: progress::EngineMark::default(),
             ordinals: AtomicU32::new(0),
             links: AtomicU32::new(0),
             stopping: AtomicBool::new(false),

@@ -98,9 +98,9 @@ pub struct Options {
 }
 
 /// Events that are handed out unless an engine or a link asks for others: all but ANSWER and BEAT_RECEIVED.
-pub const EVENTS_DEFAULT: u32 = 65342;
+pub const EVENTS_DEFAULT: u32 = 130878;
 /// All events.
-pub const EVENTS_ALL: u32 = 65534;
+pub const EVENTS_ALL: u32 = 131070;
 
 impl Default for Options {
     fn default() -> Self {

@@ -4,10 +4,11 @@ use super::app_state::AppStates;
 use super::carrier::Carried;
 use super::desk::Desk;
 use super::options::LinkData;
+use super::progress::Progress;
 use super::stats::{Rtt, Tally};
 use super::sync::{Mutex, lock};
 use super::table::Key;
-use crate::core::{Link, Policy, Queued, Side, Stamp, State};
+use crate::core::{Link, Police, Policy, Queued, Side, Stamp, State};
 use std::sync::Arc;
 
 /// One open link.
@@ -38,6 +39,21 @@ pub struct Row {
     pub carried: Option<Box<Carried>>,
     /// The state as which it is counted.
     pub counted: State,
+    /// Of links whose policy polices the peer, or asks the application for progress.
+    pub watch: Option<Box<Watch>>,
+}
+
+/// What is known of who is watched.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// How often the peer beats.
+    pub police: Police,
+    /// The last answer that matched.
+    pub answered: Option<Stamp>,
+    /// The latest pause of ours that the peer was excused for.
+    pub excused: Option<u8>,
+    /// The application's progress.
+    pub progress: Progress,
 }
 
 impl Row {

@@ -2,6 +2,8 @@
 //! time; no code of the application ever runs under its lock.
 
 mod carry;
+mod police;
+mod progress;
 mod turn;
 
 use super::Inner;
@@ -71,6 +73,8 @@ pub struct Turns {
     pub rtt: Histogram,
     pub lateness: Histogram,
     ended: bool,
+    /// Links for which the application makes no progress, and waits for the engine's mark.
+    silent: Vec<u32>,
     /// For the sockets of carried links: those that are ready, what is read, what was found in it, what is written.
     ready: Ready,
     portion: Vec<u8>,
@@ -121,6 +125,7 @@ impl Shard {
                 rtt: Histogram::default(),
                 lateness: Histogram::default(),
                 ended: false,
+                silent: Vec::new(),
                 ready: Ready::default(),
                 portion: Vec::new(),
                 said: Vec::new(),

@@ -25,6 +25,8 @@ pub enum Counted {
     Misses,
     /// What would have been DOWN, with `observe_only`.
     WouldBeDowns,
+    /// How often peers were caught beating too often.
+    Strikes,
 
     /// Answers taken to be written; with `observe_only` the application's own.
     AnswersSent,
@@ -53,7 +55,7 @@ pub enum Counted {
     ReadersLate,
     /// Messages that were unfinished for too long.
     PartialFrames,
-    /// Notices that could not be handed out for a whole timeout.
+    /// Notices that could not be handed out for a whole timeout, and limits of links that passed without progress.
     AppsNotResponding,
     /// How often this process did not run when it should have.
     Pauses,

@@ -5,6 +5,7 @@
 
 use super::error::{Code, Error};
 use super::event::LinkId;
+use super::progress::Mark;
 use super::sync::{AtomicU32, Mutex, MutexGuard, lock};
 use crate::core::Stamp;
 use once_cell::sync::OnceCell;
@@ -46,6 +47,12 @@ pub mod beat {
     pub const OBSERVED: u32 = 1 << 9;
     /// The socket is the engine's, which beats and reads by itself.
     pub const CARRIED: u32 = 1 << 10;
+    /// The application makes no progress: the shard wants to be told as soon as it does.
+    pub const STALE: u32 = 1 << 11;
+    /// Beats and answers say so meanwhile.
+    pub const FLAGGED: u32 = 1 << 12;
+    /// There are none meanwhile.
+    pub const MUTE: u32 = 1 << 13;
 }
 
 /// Generation and last received stamp: the pair that `received` touches.
@@ -61,11 +68,19 @@ struct Chunk {
     sent: Box<[AtomicU32]>,
     beat: Box<[AtomicU32]>,
     sequence: Box<[AtomicU32]>,
+    /// When the application marked its progress on a link; made with the first such mark.
+    marks: OnceCell<Box<[Mark]>>,
 }
 
 impl Chunk {
     fn new() -> Result<Self, Error> {
-        Ok(Self { hot: cells(CHUNK)?, sent: cells(CHUNK)?, beat: cells(CHUNK)?, sequence: cells(CHUNK)? })
+        Ok(Self {
+            hot: cells(CHUNK)?,
+            sent: cells(CHUNK)?,
+            beat: cells(CHUNK)?,
+            sequence: cells(CHUNK)?,
+            marks: OnceCell::new(),
+        })
     }
 }
 
@@ -231,7 +246,7 @@ impl Table {
     /// The words of a slot that has been in use.
     #[inline]
     pub fn words(&self, index: u32) -> Option<Words<'_>> {
-        let chunk = self.chunks.get((index >> CHUNK_BITS) as usize)?.get()?;
+        let chunk = self.chunk(index)?;
         let slot = index as usize & (CHUNK - 1);
         let hot = &chunk.hot[slot];
         Some(Words {
@@ -253,15 +268,29 @@ impl Table {
     /// with close and reopening, or of two receivers of one link, can lose a stamp, and never revives an id.
     #[inline]
     pub fn received(&self, key: Key, at: Stamp, now: impl FnOnce() -> Stamp) -> bool {
-        let Some(chunk) = self.chunks.get((key.index >> CHUNK_BITS) as usize).and_then(OnceCell::get) else {
-            return false;
-        };
+        let Some(chunk) = self.chunk(key.index) else { return false };
         let hot = &chunk.hot[key.index as usize & (CHUNK - 1)];
         let open = hot.generation.load(Ordering::Acquire) == key.generation && key.generation != 0;
         if open {
             forward(&hot.received, at, now);
         }
         open
+    }
+
+    /// Where the application marks its progress on a link of its own; `None`: it never did on any near it.
+    pub fn mark(&self, index: u32) -> Option<&Mark> {
+        self.chunk(index)?.marks.get().map(|marks| &marks[index as usize & (CHUNK - 1)])
+    }
+
+    /// The same, made if it is not there.
+    pub fn make_mark(&self, index: u32) -> Result<&Mark, Error> {
+        let chunk = self.chunk(index).ok_or_else(Error::no_link)?;
+        let marks = chunk.marks.get_or_try_init(|| cells(CHUNK))?;
+        Ok(&marks[index as usize & (CHUNK - 1)])
+    }
+
+    fn chunk(&self, index: u32) -> Option<&Chunk> {
+        self.chunks.get((index >> CHUNK_BITS) as usize)?.get()
     }
 
     pub fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -281,6 +310,7 @@ impl Table {
         words.sent.store(opened.0, Ordering::Relaxed);
         words.beat.store(bits, Ordering::Relaxed);
         words.sequence.store(0, Ordering::Relaxed);
+        self.mark(key.index).into_iter().for_each(Mark::clear);
         words.generation.store(key.generation, Ordering::Release);
         Ok(key)
     }

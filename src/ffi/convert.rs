@@ -329,12 +329,12 @@ mod tests {
 
     #[test]
     fn a_newer_struct_is_understood_as_long_as_it_asks_nothing_new() {
-        let mut words = foreign(72);
+        let mut words = foreign(88);
         words[15..].fill(0);
         assert!(unsafe { read_interval(&words) }.is_ok());
-        words[17] = 1 << 24;
+        words[21] = 1 << 24;
         let sentence = refused(unsafe { read_interval(&words) }, HBEAT_ERR_UNSUPPORTED);
-        let at = if cfg!(target_endian = "little") { 71 } else { 68 };
+        let at = if cfg!(target_endian = "little") { 87 } else { 84 };
         assert_eq!(
             sentence,
             format!("policy has a field at byte {at} that this version of hbeat does not know; it must be 0")
@@ -344,8 +344,8 @@ mod tests {
     #[test]
     fn structs_that_go_out_fill_their_place_and_no_more() {
         let policy = hbeat_policy::from(&crate::core::Policy::preset("cmpp").unwrap());
-        for (size, told) in [(60, 60), (64, 64), (72, 64)] {
-            let mut place = [0xEE_u8; 80];
+        for (size, told) in [(60, 60), (64, 64), (80, 80), (88, 80)] {
+            let mut place = [0xEE_u8; 96];
             unsafe { write(policy, place.as_mut_ptr(), size) };
             assert_eq!(place[..4], (told as u32).to_ne_bytes());
             assert_eq!(place[4..8], 180_000_u32.to_ne_bytes());

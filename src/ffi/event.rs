@@ -12,9 +12,9 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 
 /// events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*.
-pub const HBEAT_EVENTS_DEFAULT: u32 = 65342u32;
+pub const HBEAT_EVENTS_DEFAULT: u32 = 130878u32;
 /// events: all.
-pub const HBEAT_EVENTS_ALL: u32 = 65534u32;
+pub const HBEAT_EVENTS_ALL: u32 = 131070u32;
 
 const _: () = assert!(HBEAT_EVENTS_DEFAULT == crate::engine::EVENTS_DEFAULT);
 const _: () = assert!(HBEAT_EVENTS_ALL == crate::engine::EVENTS_ALL);
@@ -92,14 +92,16 @@ pub enum hbeat_event_type {
     HBEAT_EVENT_ANSWER = 6,
     /// On request: a beat of the peer.
     HBEAT_EVENT_BEAT_RECEIVED = 7,
-    /// A judgement waits because bytes lie unread on the observed descriptor: our own reader is late.
+    /// A judgement waits because bytes lie unread on the observed descriptor, or because the application makes no progress
+    /// (progress_ms): our own reader is late.
     HBEAT_EVENT_LOCAL_READER_LATE = 8,
     /// A message has been unfinished for partial_ms; its bytes count no longer.
     HBEAT_EVENT_PARTIAL_FRAME = 9,
     /// Of the engine: this process did not run when it should have, detail ms long at least. A link whose T is less than
     /// twice as long as that gets a grace of one T.
     HBEAT_EVENT_PAUSE = 10,
-    /// A notice could not be handed out for a whole timeout: a callback hangs, or nobody pulls.
+    /// A notice could not be handed out for a whole timeout: a callback hangs, or nobody pulls. Or the application made no
+    /// progress for the link's progress_ms; once until it makes some.
     HBEAT_EVENT_APP_NOT_RESPONDING = 11,
     /// Of the engine: a bug in hbeat was caught; nothing is watched any more.
     HBEAT_EVENT_ENGINE_FAILED = 12,
@@ -112,6 +114,8 @@ pub enum hbeat_event_type {
     /// The state that the peer tells in its beats and answers changed, the first one included; detail is its length in
     /// bytes, 0 when it has none any more. hbeat_link_peer_state gives it.
     HBEAT_EVENT_PEER_STATE = 15,
+    /// The peer beats more often than least_ms allows; detail is the number of strikes since it sent real data last.
+    HBEAT_EVENT_STRIKE = 16,
 }
 
 /// Something that happened, with the evidence. Comes out of hbeat only. In a callback it is valid until the callback
@@ -142,7 +146,7 @@ pub struct hbeat_event {
     /// How many changes this event stands for: more than 1 when the application was late.
     pub count: u32,
     /// DOWN by report: what the report said. PAUSE: length in ms. DOWN and CONNECTING of a link that hbeat carries: the
-    /// system's error number, or 0. PEER_STATE: see there.
+    /// system's error number, or 0. PEER_STATE, STRIKE: see there.
     pub detail: u32,
     /// Latest round-trip time in microseconds, or HBEAT_UNKNOWN.
     pub rtt_us: u32,
@@ -468,7 +472,7 @@ mod tests {
     fn an_event_that_hbeat_did_not_fill_has_no_text() {
         let good = hbeat_event::from(&down());
         for (bad, sentence) in [
-            (hbeat_event { r#type: 16, ..good }, "event.type is 16, allowed is HBEAT_EVENT_*"),
+            (hbeat_event { r#type: 17, ..good }, "event.type is 17, allowed is HBEAT_EVENT_*"),
             (hbeat_event { r#type: 0, ..good }, "event.type is 0, allowed is HBEAT_EVENT_*"),
             (hbeat_event { state: 6, ..good }, "event.state is 6, allowed is HBEAT_STATE_*"),
             (hbeat_event { cause: 15, ..good }, "event.cause is 15, allowed is HBEAT_CAUSE_*"),

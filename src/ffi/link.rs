@@ -144,6 +144,8 @@ pub struct hbeat_info {
     pub next_ms: u32,
     /// Frames of the peer that had no room for its state: what hbeat_link_peer_state gives may be older than they.
     pub peer_states_left_out: u64,
+    /// How often the peer was caught beating too often (least_ms).
+    pub strikes: u64,
 }
 
 plain!(hbeat_info {
@@ -184,6 +186,7 @@ plain!(hbeat_info {
     attempt,
     next_ms,
     peer_states_left_out,
+    strikes,
 } until name);
 
 impl From<&Info> for hbeat_info {
@@ -226,6 +229,7 @@ impl From<&Info> for hbeat_info {
             attempt: info.attempt,
             next_ms: or_unknown(info.next_ms),
             peer_states_left_out: info.peer_states_left_out,
+            strikes: info.strikes,
         }
     }
 }
@@ -844,7 +848,7 @@ mod tests {
         assert!(sentence.starts_with("name is too long (\"nnn") && sentence.ends_with("allowed are 63 bytes"));
         assert!(refused(hbeat_link_options { name: c"\xC3".as_ptr(), ..zero() }).ends_with("is not UTF-8 at byte 0"));
         assert_eq!(refused(hbeat_link_options { start_paused: 2, ..zero() }), "start_paused is 2, allowed is 0 or 1");
-        assert!(refused(hbeat_link_options { events: 1 << 16, ..zero() }).starts_with("events is 0x10000"));
+        assert!(refused(hbeat_link_options { events: 1 << 17, ..zero() }).starts_with("events is 0x20000"));
     }
 
     #[test]

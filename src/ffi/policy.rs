@@ -4,7 +4,7 @@ use super::convert::{check_fits, check_output, check_size, choice, flag, plain, 
 use super::last_error::Failure;
 use super::status::hbeat_status_code::HBEAT_OK;
 use super::{Outcome, guard, hbeat_status};
-use crate::core::{IdleOn, Policy, Proof, Resend, Strategy};
+use crate::core::{IdleOn, NoProgress, Policy, Proof, Resend, Strategy};
 use std::ffi::c_char;
 
 /// policy.strategy: a beat is due when the link was idle for interval_ms.
@@ -23,6 +23,12 @@ pub const HBEAT_PROOF_ANSWER: u32 = 1u32;
 pub const HBEAT_RESEND_NEW: u32 = 0u32;
 /// policy.resend: each try carries that of the first one (CMPP).
 pub const HBEAT_RESEND_SAME: u32 = 1u32;
+/// policy.on_no_progress: beats and answers go on.
+pub const HBEAT_NO_PROGRESS_GO_ON: u32 = 0u32;
+/// policy.on_no_progress: they say that the application does not respond, where the protocol can (heart).
+pub const HBEAT_NO_PROGRESS_FLAG: u32 = 1u32;
+/// policy.on_no_progress: they stop.
+pub const HBEAT_NO_PROGRESS_STOP: u32 = 2u32;
 
 /// Longest text of a policy, in bytes.
 const TEXT_MAX: usize = 1024;
@@ -70,6 +76,18 @@ pub struct hbeat_policy {
     /// application's beats, seen by hbeat_link_feed_sent or told by hbeat_link_beat_sent, are the tries, but for those
     /// within the timeout of another; what would be DOWN is HBEAT_EVENT_WOULD_BE_DOWN. up_after must be 0.
     pub observe_only: u32,
+    /// The peer is to beat no more often than each so many milliseconds; 0 = as often as it likes. What jitter of a
+    /// quarter, retries and a network that held beats up can make of that is allowed; each beat beyond it is a strike
+    /// (HBEAT_EVENT_STRIKE), unless data came since the last one.
+    pub least_ms: u32,
+    /// The strike after so many is the verdict, HBEAT_CAUSE_POLICED: 0 to 255; 0 = 3. 0 where least_ms is 0.
+    pub strikes: u32,
+    /// How long the application may go without hbeat_engine_progress or hbeat_link_progress before it counts as not
+    /// responding: HBEAT_EVENT_APP_NOT_RESPONDING, and no verdict against the peer for late_reader_limit_ms at most;
+    /// 0 = nobody asks.
+    pub progress_ms: u32,
+    /// What then becomes of beats and answers: HBEAT_NO_PROGRESS_*; GO_ON where progress_ms is 0 or observe_only is 1.
+    pub on_no_progress: u32,
 }
 
 plain!(hbeat_policy {
@@ -89,6 +107,10 @@ plain!(hbeat_policy {
     late_reader_limit_ms,
     up_after,
     observe_only,
+    least_ms,
+    strikes,
+    progress_ms,
+    on_no_progress,
 } until up_after);
 
 impl From<&Policy> for hbeat_policy {
@@ -122,6 +144,14 @@ impl From<&Policy> for hbeat_policy {
             late_reader_limit_ms: policy.late_reader_limit_ms,
             up_after: policy.up_after,
             observe_only: u32::from(policy.observe_only),
+            least_ms: policy.least_ms,
+            strikes: policy.strikes,
+            progress_ms: policy.progress_ms,
+            on_no_progress: match policy.on_no_progress {
+                NoProgress::GoOn => HBEAT_NO_PROGRESS_GO_ON,
+                NoProgress::Flag => HBEAT_NO_PROGRESS_FLAG,
+                NoProgress::Stop => HBEAT_NO_PROGRESS_STOP,
+            },
         }
     }
 }
@@ -155,6 +185,18 @@ pub(super) unsafe fn read_policy(pointer: *const hbeat_policy) -> Result<Policy,
         late_reader_limit_ms: policy.late_reader_limit_ms,
         up_after: policy.up_after,
         observe_only: flag(policy.observe_only, "observe_only")?,
+        least_ms: policy.least_ms,
+        strikes: policy.strikes,
+        progress_ms: policy.progress_ms,
+        on_no_progress: choice(
+            policy.on_no_progress,
+            "on_no_progress",
+            [
+                ("HBEAT_NO_PROGRESS_GO_ON", NoProgress::GoOn),
+                ("HBEAT_NO_PROGRESS_FLAG", NoProgress::Flag),
+                ("HBEAT_NO_PROGRESS_STOP", NoProgress::Stop),
+            ],
+        )?,
     };
     policy.check()?;
     Ok(policy)
@@ -199,9 +241,9 @@ pub unsafe extern "C" fn hbeat_policy_preset(
 
 /// Fills *policy from one line of text of at most 1024 bytes: the name of a preset ("normal" if left out), then
 /// changes to it, "cmpp interval=60s timeout=20s tries=3". Words: interval, timeout, hold, partial,
-/// late_reader_limit (250ms, 2.5s, 3min, 24h or 0); tries, up_after (a number); jitter (0% to 25%); strategy (idle,
-/// periodic); idle_on (received, either); proof (any, answer); resend (new, same); answer_expected, answer,
-/// observe_only (yes, no). The policy is checked as by hbeat_policy_check.
+/// late_reader_limit, least, progress (250ms, 2.5s, 3min, 24h or 0); tries, up_after, strikes (a number); jitter (0%
+/// to 25%); strategy (idle, periodic); idle_on (received, either); proof (any, answer); resend (new, same);
+/// answer_expected, answer, observe_only (yes, no); on_no_progress (go_on, flag, stop). The policy is checked as by hbeat_policy_check.
 ///
 /// Threads: any.
 /// In a callback: yes.
@@ -313,7 +355,7 @@ mod tests {
     #[test]
     fn a_policy_goes_from_text_to_struct_and_back() {
         let policy = parsed(c"cmpp interval=60s timeout=20s proof=answer strategy=periodic jitter=20%");
-        assert_eq!((policy.struct_size, policy.interval_ms, policy.timeout_ms, policy.tries), (64, 60_000, 20_000, 3));
+        assert_eq!((policy.struct_size, policy.interval_ms, policy.timeout_ms, policy.tries), (80, 60_000, 20_000, 3));
         assert_eq!((policy.proof, policy.strategy, policy.jitter_percent, policy.resend), (1, 1, 20, 1));
         let mut buffer = [0; 128];
         let mut length = 0;
@@ -374,6 +416,7 @@ mod tests {
             (hbeat_policy { idle_on: 2, ..good }, "idle_on is 2"),
             (hbeat_policy { proof: u32::MAX, ..good }, "proof is 4294967295"),
             (hbeat_policy { resend: 2, ..good }, "resend is 2"),
+            (hbeat_policy { on_no_progress: 3, ..good }, "on_no_progress is 3"),
             (hbeat_policy { answer: 2, ..good }, "answer is 2"),
             (hbeat_policy { answer_expected: 2, ..good }, "answer_expected is 2"),
             (hbeat_policy { timeout_ms: 0, ..good }, "timeout_ms is 0"),

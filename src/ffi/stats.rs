@@ -79,7 +79,7 @@ pub struct hbeat_stats {
     pub readers_late: u64,
     /// Messages that were unfinished for too long.
     pub partial_frames: u64,
-    /// Notices that could not be handed out for a whole timeout.
+    /// Notices that could not be handed out for a whole timeout, and limits of links that passed without progress.
     pub apps_not_responding: u64,
     /// How often this process did not run when it should have.
     pub pauses: u64,
@@ -87,6 +87,8 @@ pub struct hbeat_stats {
     pub paused_ms: u64,
     /// How often a shard turned: woke up, or was driven.
     pub turns: u64,
+    /// How often peers were caught beating too often (least_ms).
+    pub strikes: u64,
 }
 
 plain!(hbeat_stats {
@@ -121,6 +123,7 @@ plain!(hbeat_stats {
     pauses,
     paused_ms,
     turns,
+    strikes,
 } until turns);
 
 impl From<&Stats> for hbeat_stats {
@@ -161,6 +164,7 @@ impl From<&Stats> for hbeat_stats {
             pauses: stats[Counted::Pauses],
             paused_ms: stats[Counted::PausedMs],
             turns: stats[Counted::Turns],
+            strikes: stats[Counted::Strikes],
         }
     }
 }

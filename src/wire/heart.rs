@@ -23,6 +23,7 @@ const FIELD_STATE: u16 = 1;
 
 const FLAG_ONE_WAY: u16 = 0x0001;
 const FLAG_STATE_LEFT_OUT: u16 = 0x0002;
+const FLAG_STUCK: u16 = 0x0004;
 const FLAGS_CRITICAL: u16 = 0xff00;
 
 /// Where frames begin and end. The cap leaves room for the fields that are reserved, and keeps a frame within what a
@@ -60,6 +61,8 @@ pub struct Frame<'a> {
     pub one_way: bool,
     /// There was state to tell and no room for it.
     pub state_left_out: bool,
+    /// The sender's application does not respond.
+    pub stuck: bool,
     /// Of a heart its own, of an answer that of the heart it answers.
     pub sequence: u32,
     /// Of a heart its own, of an answer that of the heart it answers; microseconds of the heart's sender.
@@ -105,6 +108,7 @@ pub(super) fn beat(sequence: u32, fields: &Fields<'_>, out: &mut [u8]) -> Option
         kind: Kind::Heart,
         one_way: fields.one_way,
         state_left_out: false,
+        stuck: fields.stuck,
         sequence,
         time_us: fields.sent_us,
         next_due_ms: fields.next_due_ms,
@@ -120,6 +124,7 @@ pub(super) fn answer(owed: &Owed, fields: &Fields<'_>, out: &mut [u8]) -> Option
         kind: Kind::Answer,
         one_way: false,
         state_left_out: false,
+        stuck: fields.stuck,
         sequence: owed.sequence,
         time_us: owed.echo_us,
         next_due_ms: fields.next_due_ms,
@@ -136,8 +141,8 @@ pub(super) fn classify<'a>(message: &Message<'a>) -> Inbound<'a> {
         Ok(frame) => frame,
         Err(rejection) => return Inbound::Rejected(rejection),
     };
-    let Frame { sequence, time_us, next_due_ms, hold_ms, state_left_out, state, .. } = frame;
-    let told = Told { next_due_ms, hold_ms, state_left_out, state };
+    let Frame { sequence, time_us, next_due_ms, hold_ms, state_left_out, stuck, state, .. } = frame;
+    let told = Told { next_due_ms, hold_ms, state_left_out, stuck, state };
     match frame.kind {
         Kind::Heart => {
             // A message has at most 1200 octets, so its length is a u16.
@@ -161,7 +166,7 @@ fn encode(frame: &Frame<'_>, room: usize, out: &mut [u8]) -> Option<usize> {
     let mut rest = out.get_mut(..length)?;
     put(&mut rest, &MAGIC);
     put(&mut rest, &[VERSION, frame.kind.octet()]);
-    put(&mut rest, &flags(frame.one_way, left_out).to_be_bytes());
+    put(&mut rest, &flags(frame.one_way, left_out, frame.stuck).to_be_bytes());
     put(&mut rest, &(length as u16).to_be_bytes());
     put(&mut rest, &frame.sequence.to_be_bytes());
     put(&mut rest, &frame.time_us.to_be_bytes());
@@ -198,6 +203,7 @@ pub fn decode(octets: &[u8]) -> Result<Frame<'_>, Rejection> {
         kind: Kind::of(kind),
         one_way: flags & FLAG_ONE_WAY != 0,
         state_left_out: flags & FLAG_STATE_LEFT_OUT != 0,
+        stuck: flags & FLAG_STUCK != 0,
         sequence: u32::from_be_bytes(get(&mut rest)?),
         time_us: u64::from_be_bytes(get(&mut rest)?),
         next_due_ms: u32::from_be_bytes(get(&mut rest)?),
@@ -240,13 +246,16 @@ fn field<'a>(fields: &mut &'a [u8]) -> Option<(u16, &'a [u8])> {
     Some((number, value))
 }
 
-fn flags(one_way: bool, state_left_out: bool) -> u16 {
+fn flags(one_way: bool, state_left_out: bool, stuck: bool) -> u16 {
     let mut flags = 0;
     if one_way {
         flags |= FLAG_ONE_WAY;
     }
     if state_left_out {
         flags |= FLAG_STATE_LEFT_OUT;
+    }
+    if stuck {
+        flags |= FLAG_STUCK;
     }
     flags
 }
@@ -307,8 +316,15 @@ impl std::error::Error for Rejection {}
 mod tests {
     use super::*;
 
-    const HEART: Fields<'static> =
-        Fields { sent_us: 1_000_000, next_due_ms: 9_000, hold_ms: 30_000, one_way: false, datagram: false, state: &[] };
+    const HEART: Fields<'static> = Fields {
+        sent_us: 1_000_000,
+        next_due_ms: 9_000,
+        hold_ms: 30_000,
+        one_way: false,
+        datagram: false,
+        stuck: false,
+        state: &[],
+    };
     const OWED: Owed = Owed { echo_us: 1_000_000, sequence: 7, room: HEADER as u16 };
 
     /// The octets of an indented line of `docs/heart-frame.md`.
@@ -379,6 +395,15 @@ mod tests {
     }
 
     #[test]
+    fn hearts_and_answers_say_that_the_application_does_not_respond() {
+        let stuck = Fields { stuck: true, ..HEART };
+        for frame in [built(|out| beat(7, &stuck, out)), built(|out| answer(&OWED, &stuck, out))] {
+            assert_eq!(frame[4..6], [0, 4]);
+            assert!(decode(&frame).is_ok_and(|frame| frame.stuck && !frame.one_way && !frame.state_left_out));
+        }
+    }
+
+    #[test]
     fn unknown_fields_are_skipped_unless_they_are_critical() {
         let state = |fields: &[u8]| decode(&with_fields(fields)).map(|frame| frame.state.to_vec());
         assert_eq!(state(&[0x00, 9, 0, 1, 0xee, 0, 1, 0, 1, 0x55, 0, 0, 0, 0]), Ok(vec![0x55]));
@@ -422,7 +447,7 @@ mod tests {
     #[test]
     fn flags_that_may_be_overlooked_are() {
         let mut frame = example(0);
-        frame[5] = 0xfc;
+        frame[5] = 0xf8;
         assert_eq!(decode(&frame), decode(&example(0)));
         frame[5] = 0x01;
         assert!(decode(&frame).unwrap().one_way);

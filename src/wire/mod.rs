@@ -85,6 +85,8 @@ pub struct Fields<'a> {
     pub hold_ms: u32,
     /// The beat wants no answer. Unused in an answer.
     pub one_way: bool,
+    /// The sender's application does not respond.
+    pub stuck: bool,
     /// The frame leaves in a datagram: an answer must not be larger than its beat.
     pub datagram: bool,
     /// The application's state, at most [`heart::STATE_MAX`] octets; empty = none.
@@ -112,6 +114,8 @@ pub struct Told<'a> {
     pub hold_ms: u32,
     /// It had state to tell and no room for it.
     pub state_left_out: bool,
+    /// Its application does not respond, as its engine says: the frame proves no life of the application.
+    pub stuck: bool,
     /// Its application's state, at most [`heart::STATE_MAX`] octets; empty = none.
     pub state: &'a [u8],
 }

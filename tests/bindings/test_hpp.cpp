@@ -292,6 +292,10 @@ TEST(a_policy_is_a_value, "K94 K95 K106") {
     CHECK(policy.proof() == hbeat::proof::answer && !policy.answer() && policy.answer_expected());
     CHECK(policy.partial() == seconds(1) && policy.late_reader_limit() == seconds(9) && policy.hold_time() == ms(0));
     CHECK(policy.up_after() == 0 && policy.jitter_percent() > 0);
+    policy.least(seconds(20)).strikes(5).progress(seconds(7)).on_no_progress(hbeat::no_progress::stop);
+    CHECK(policy.least() == seconds(20) && policy.strikes() == 5 && policy.progress() == seconds(7));
+    CHECK(policy.on_no_progress() == hbeat::no_progress::stop);
+    CHECK(hbeat::policy("normal").least(seconds(20)).strikes(5).progress(seconds(7)).on_no_progress(hbeat::no_progress::flag).text().find("least=20s strikes=5 progress=7s on_no_progress=flag") != std::string::npos);
     CHECK_THROWS(hbeat::policy("cmpp intervall=1s"), code::invalid, "intervall=1s");
     CHECK_THROWS(hbeat::policy(std::string("cmpp\0 tries=1", 13)), code::invalid, "NUL");
     CHECK_THROWS(hbeat::policy(static_cast<const char *>(nullptr)), code::null, "text");
@@ -519,6 +523,7 @@ TEST(moved_from_is_an_error_not_a_crash, "") {
     CHECK_THROWS(link.report_down(cause::reset), code::no_link, "moved from");
     CHECK_THROWS(link.set_policy(hbeat::policy()), code::no_link, "moved from");
     CHECK_THROWS(link.set_state(bytes, 4), code::no_link, "moved from");
+    CHECK_THROWS(link.progress(), code::no_link, "moved from");
     CHECK_THROWS(link.peer_state(), code::no_link, "moved from");
     CHECK_THROWS(link.info(), code::no_link, "moved from");
     CHECK_THROWS(link.close(), code::no_link, "moved from");
@@ -833,6 +838,27 @@ TEST(what_the_applications_tell_each_other, "K185 K187 K189 K192") {
 #if __cplusplus >= 202002L
     CHECK(here.set_state(std::span<const std::byte>()) == code::ok);
 #endif
+}
+
+TEST(an_application_says_that_it_goes_on, "K170 K172 K179") {
+    record record;
+    hbeat::engine engine(recorded(record));
+    hbeat::link_options how;
+    hbeat::policy policy("interval=1h least=1s progress=5s on_no_progress=stop");
+    hbeat::link one = engine.open(policy, how), other = engine.open(policy, how);
+    engine.advance(at(seconds(4)));
+    CHECK(engine.progress() == code::ok && one.progress(at(seconds(1))) == code::ok);
+    engine.advance(at(seconds(6)));
+    CHECK_EQ(record.count(event_type::app_not_responding), 1);
+    CHECK(record.first(event_type::app_not_responding).link() == one);
+    engine.advance(at(seconds(9)));
+    CHECK_EQ(record.count(event_type::app_not_responding), 2);
+    CHECK(engine.progress(at(seconds(9))) == code::ok && one.progress() == code::ok);
+    CHECK_EQ(other.info()->strikes, 0);
+    CHECK_EQ(engine.stats()->strikes, 0);
+    CHECK(std::string(hbeat_event_name(static_cast<std::uint32_t>(event_type::strike))) == "STRIKE");
+    engine.stop(seconds(10));
+    CHECK_THROWS(engine.progress(), code::stopped, "");
 }
 
 TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {

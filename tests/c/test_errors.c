@@ -124,6 +124,8 @@ TEST(null_in_every_place_of_the_link_calls, "K89 K98 K101") {
     FAILS(hbeat_link_close(NULL, link), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_received(NULL, link, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_sent(NULL, link, 0), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_engine_progress(NULL, 0), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_progress(NULL, link, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_feed(NULL, link, bytes, 1, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_feed(engine, link, NULL, 1, 0), HBEAT_ERR_NULL, "bytes");
     CHECK_STATUS(hbeat_link_feed(engine, link, NULL, 0, 0), HBEAT_OK); /* nothing was read */
@@ -300,6 +302,7 @@ TEST(ids_that_are_no_link, "K92 K98") {
         CHECK_STATUS(hbeat_link_received(engine, link, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_received(engine, link, UINT64_MAX), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_sent(engine, link, 0), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_progress(engine, link, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_feed(engine, link, bytes, 12, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_take(engine, link, &sequence, 0, bytes, sizeof bytes, &length), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_unsent(engine, link, 0), HBEAT_ERR_NO_LINK);
@@ -412,6 +415,10 @@ TEST(policies_out_of_range, "K93") {
     BAD_POLICY(partial_ms, UINT32_MAX, "4294967295");
     BAD_POLICY(late_reader_limit_ms, UINT32_MAX, "4294967295");
     BAD_POLICY(up_after, UINT32_MAX, "4294967295");
+    BAD_POLICY(least_ms, UINT32_MAX, "4294967295");
+    BAD_POLICY(strikes, 256, "256");
+    BAD_POLICY(progress_ms, UINT32_MAX, "4294967295");
+    BAD_POLICY(on_no_progress, 3, "3");
 }
 
 TEST(policies_that_contradict_themselves, "K94") {
@@ -428,6 +435,12 @@ TEST(policies_that_contradict_themselves, "K94") {
     policy.interval_ms = 0; /* neither beats nor a hold time: nothing would ever happen */
     policy.hold_time_ms = 0;
     refused(&policy, "interval_ms", "hold_time_ms");
+    policy = cmpp();
+    policy.strikes = 1; /* nothing is policed */
+    refused(&policy, "strikes", "least_ms");
+    policy = cmpp();
+    policy.on_no_progress = HBEAT_NO_PROGRESS_STOP; /* nobody asks for progress */
+    refused(&policy, "on_no_progress", "progress_ms");
     memset(&policy, 0, sizeof policy);
     policy.struct_size = sizeof policy;
     refused(&policy, "timeout_ms", "0");

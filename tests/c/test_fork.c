@@ -46,7 +46,9 @@ static void try_as_child(void) {
     CHECK_STATUS(hbeat_link_peer_state(engine, link_of_ours, world.frame, sizeof world.frame, &world.length), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_info(engine, link_of_ours, &info), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_close(engine, link_of_ours), HBEAT_ERR_FORKED);
-    hbeat_link_received(engine, link_of_ours, 0); /* these two may say what they like */
+    CHECK_STATUS(hbeat_link_progress(engine, link_of_ours, 0), HBEAT_ERR_FORKED);
+    hbeat_engine_progress(engine, 0); /* these three may say what they like */
+    hbeat_link_received(engine, link_of_ours, 0);
     hbeat_link_sent(engine, link_of_ours, 0);
     CHECK_STATUS(hbeat_engine_stop(engine, HBEAT_FOREVER), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_engine_free(engine), HBEAT_ERR_FORKED);

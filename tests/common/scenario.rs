@@ -1,5 +1,5 @@
 //! Scenario tables (`tests/scenarios/*.txt`): what an application does at which millisecond, and what it is told.
-//! Every way to run reads the same tables. One table:
+//! Every way to run reads the same tables; those in `core` show the step function alone. One table:
 //!
 //! ```text
 //! scenario: a mute peer            its name; `#` begins a comment
@@ -16,6 +16,7 @@
 //!
 //! What the application does: `received`, `sent`, `take [SEQ]`, `really_sent`, `unsent`, `answer SEQ`, `beat`,
 //! `beat_sent SEQ` (its own heartbeat's, with `observe_only`), `report CAUSE`, `desync`, `start`, `pause`, `policy TEXT`, `unread N`, `full 0|1` (what the descriptor shows),
+//! `stuck_beat` (a frame in which the peer says that its application does not respond), `policed`, `app_stuck 0|1` (ours makes no progress),
 //! `open_message`, `close_message` (an unfinished message begins, is given up), `hang`, `unhang` (notices are not
 //! handed out), `stop_process MS` (nothing of ours runs for so long).
 //! A `received` wakes nobody: what it leads to is seen at the link's next deadline or other input.
@@ -50,9 +51,9 @@ pub enum What {
     Told(String),
 }
 
-/// All tables, in the order of their file names.
-pub fn all() -> Vec<Scenario> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+/// All tables of a folder, in the order of their file names.
+pub fn all(folder: &str) -> Vec<Scenario> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files.iter().filter(|path| path.extension().is_some_and(|end| end == "txt")).flat_map(|path| read(path)).collect()

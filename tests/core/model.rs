@@ -51,6 +51,8 @@ pub struct Model {
     sent: i64,
     open_since: Option<i64>,
     open_noted: bool,
+    /// The peer said so, and gave no proof of life since.
+    peer_stuck: Option<i64>,
     probe: Option<Probe>,
     copy: Option<Copy>,
     outstanding: Vec<Outstanding>,
@@ -89,6 +91,7 @@ impl Model {
             sent: at,
             open_since: None,
             open_noted: false,
+            peer_stuck: None,
             probe: None,
             copy: None,
             outstanding: Vec::new(),
@@ -135,11 +138,15 @@ impl Model {
             _ => {}
         }
         self.proof = self.proof.max(at);
+        if self.peer_stuck.is_some_and(|stuck| stuck <= at) {
+            self.peer_stuck = None;
+        }
     }
 
     fn end_probe(&mut self, s: &mut Step<'_>) {
         self.probe = None;
         self.cause = None;
+        self.peer_stuck = None;
         self.withdraw(s);
         self.app_told = false;
         self.app_look = None;
@@ -374,6 +381,7 @@ impl Model {
         match self.probe {
             Some(_) => self.miss(s, facts, moment),
             None if self.partial_open() => self.conclude(s, Cause::PartialFrame),
+            None if self.peer_stuck.is_some() => self.conclude(s, Cause::PeerAppNotResponding),
             None => self.conclude(s, Cause::Silent),
         }
     }
@@ -384,7 +392,7 @@ impl Model {
 
     /// Whether unread bytes, or bytes read just now, hold the judgement up.
     fn reader_holds(&mut self, s: &mut Step<'_>, facts: Facts, moment: i64) -> bool {
-        let unread = facts.unread_bytes.unwrap_or(0) > 0;
+        let unread = facts.unread_bytes.unwrap_or(0) > 0 || facts.app_stuck;
         let held = self.reader.look.is_some();
         if unread {
             let found = *self.reader.found.get_or_insert(moment);
@@ -445,6 +453,8 @@ impl Model {
         if probe.misses >= s.n() || time_is_up {
             let cause = if self.partial_open() {
                 Cause::PartialFrame
+            } else if self.peer_stuck.is_some() {
+                Cause::PeerAppNotResponding
             } else if !copy.taken() || facts.send_queue_full == Some(true) {
                 Cause::SendStuck
             } else {
@@ -486,6 +496,7 @@ impl Model {
         self.down_misses = self.probe.map_or(0, |probe| probe.misses);
         self.withdraw(s);
         self.probe = None;
+        self.peer_stuck = None;
         self.app_look = None;
         self.reader = LateReader::default();
         self.not_before = i64::MIN;
@@ -570,6 +581,7 @@ impl Model {
         self.state = State::Paused;
         self.cause = None;
         self.probe = None;
+        self.peer_stuck = None;
         self.app_told = false;
         self.app_look = None;
         self.reader = LateReader::default();
@@ -636,6 +648,8 @@ impl Core for Model {
             Input::Answer { sequence, at, at_us } => self.answer(&mut s, sequence, plain(at), at_us),
             Input::BeatReceived { at } if s.policy.proof == Proof::Any => self.prove(&mut s, plain(at)),
             Input::BeatReceived { .. } => {}
+            Input::PeerStuck { at } if running && plain(at) >= self.proof => self.peer_stuck = Some(plain(at)),
+            Input::PeerStuck { .. } => {}
             Input::HandedOut { at } => self.handed_out(&s, plain(at)),
             Input::Taken { sequence, at, at_us } => self.taken(&s, sequence, plain(at), at_us),
             Input::BeatSent { sequence, at, at_us } => self.beat_sent(&mut s, sequence, plain(at), at_us),
@@ -643,7 +657,8 @@ impl Core for Model {
             Input::Unsent { at } => self.unsent(&s, plain(at)),
             Input::Report(cause) if self.state != State::Down => self.down(&mut s, cause),
             Input::Desync if self.state != State::Down => self.conclude(&mut s, Cause::Desync),
-            Input::Report(_) | Input::Desync => {}
+            Input::Policed if running => self.conclude(&mut s, Cause::Policed),
+            Input::Report(_) | Input::Desync | Input::Policed => {}
             Input::Policy(old) => self.new_policy(&mut s, &old),
             Input::Tick => self.tick(&mut s),
             Input::Judge(facts) => self.judge(&mut s, facts),

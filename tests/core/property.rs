@@ -3,8 +3,8 @@
 
 use crate::model::{Core, Model, Real};
 use hbeat::core::{
-    Answered, Cause, Change, Context, Facts, IdleOn, Input, Notice, Output, Pause, Policy, Proof, Resend, Stamp, State,
-    Strategy,
+    Answered, Cause, Change, Context, Facts, IdleOn, Input, NoProgress, Notice, Output, Pause, Policy, Proof, Resend,
+    Stamp, State, Strategy,
 };
 use proptest::prelude::*;
 
@@ -30,7 +30,10 @@ enum Move {
     /// To one of the latest sequences, stamped so long ago.
     Answer(u32, u32),
     Beat(u32),
+    /// A frame in which the peer says that its application does not respond, stamped so long ago.
+    StuckBeat(u32),
     Unread(bool),
+    AppStuck(bool),
     Full(bool),
     Policy(Policy),
     Start,
@@ -38,6 +41,7 @@ enum Move {
     Probe,
     Report,
     Desync,
+    Policed,
 }
 
 fn a_policy() -> impl Strategy2<Value = Policy> {
@@ -71,6 +75,11 @@ fn a_policy() -> impl Strategy2<Value = Policy> {
                 late_reader_limit_ms,
                 up_after: if observe_only { 0 } else { up_after },
                 observe_only,
+                // None of the step function's business.
+                least_ms: 0,
+                strikes: 0,
+                progress_ms: 0,
+                on_no_progress: NoProgress::GoOn,
             }
         },
     )
@@ -123,7 +132,9 @@ fn a_move() -> impl Strategy2<Value = Move> {
         8 => (prop::bool::weighted(0.3), 0..4u32).prop_map(|(again, ago)| Move::BeatSent(again, ago)),
         4 => (0..4u32, 0..6u32).prop_map(|(back, ago)| Move::Answer(back, ago)),
         2 => (0..6u32).prop_map(Move::Beat),
+        3 => (0..6u32).prop_map(Move::StuckBeat),
         2 => any::<bool>().prop_map(Move::Unread),
+        1 => any::<bool>().prop_map(Move::AppStuck),
         1 => any::<bool>().prop_map(Move::Full),
         1 => a_scaled_policy().prop_map(Move::Policy),
         1 => Just(Move::Start),
@@ -131,6 +142,7 @@ fn a_move() -> impl Strategy2<Value = Move> {
         1 => prop::bool::weighted(0.3).prop_map(|pause| if pause { Move::Pause } else { Move::Start }),
         1 => prop::bool::weighted(0.2).prop_map(|report| if report { Move::Report } else { Move::Due }),
         1 => prop::bool::weighted(0.2).prop_map(|desync| if desync { Move::Desync } else { Move::Due }),
+        1 => prop::bool::weighted(0.2).prop_map(|policed| if policed { Move::Policed } else { Move::Due }),
     ]
 }
 
@@ -180,7 +192,7 @@ impl Pair {
             received: origin,
             sent: origin,
             open_since: None,
-            facts: Facts { unread_bytes: Some(0), send_queue_full: Some(false) },
+            facts: Facts { unread_bytes: Some(0), send_queue_full: Some(false), app_stuck: false },
             notice: None,
             taken: Vec::new(),
             next_sequence: 1,
@@ -262,6 +274,8 @@ impl Pair {
                 self.give(Input::Answer { sequence, at, at_us: self.us(at) });
             }
             Move::Beat(ago) => self.give(Input::BeatReceived { at: recently(ago) }),
+            Move::StuckBeat(ago) => self.give(Input::PeerStuck { at: recently(ago) }),
+            Move::AppStuck(yes) => self.facts.app_stuck = yes,
             Move::Unread(yes) => self.facts.unread_bytes = Some(u32::from(yes)),
             Move::Full(yes) => self.facts.send_queue_full = Some(yes),
             Move::Policy(policy) => {
@@ -280,6 +294,7 @@ impl Pair {
             }
             Move::Report => self.give(Input::Report(Cause::Reset)),
             Move::Desync => self.give(Input::Desync),
+            Move::Policed => self.give(Input::Policed),
         }
     }
 
@@ -377,7 +392,7 @@ impl Pair {
         match out.change {
             Some(Change::Down(cause)) => {
                 self.downs += 1;
-                let judged = matches!(cause, Cause::NoAnswer | Cause::SendStuck);
+                let judged = matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::PeerAppNotResponding);
                 let needed = policy.tries * policy.timeout_ms;
                 if let Some(began) = self.probe_began.filter(|_| judged && !self.policy_changed) {
                     if self.now.since(began) < needed as i32 - self.tick_ms as i32 {

@@ -18,7 +18,8 @@ fn the_tables_hold() {
 }
 
 fn run_all(link: impl Fn(Stamp, Stamp) -> Box<dyn Core>) {
-    let tables = scenario::all();
+    let tables =
+        ["tests/scenarios", "tests/scenarios/core"].map(scenario::all).into_iter().flatten().collect::<Vec<_>>();
     let mut wrong = Vec::new();
     for table in &tables {
         for origin in ORIGINS {
@@ -79,7 +80,7 @@ impl<'a> Run<'a> {
             received: opened,
             sent: opened,
             open_since: None,
-            facts: Facts { unread_bytes: Some(0), send_queue_full: Some(false) },
+            facts: Facts { unread_bytes: Some(0), send_queue_full: Some(false), app_stuck: false },
             hung: false,
             pending: None,
             next_sequence: 1,
@@ -191,6 +192,8 @@ impl<'a> Run<'a> {
             }
             "answer" => self.give(Input::Answer { sequence: number(), at, at_us: self.us() }),
             "beat" => self.give(Input::BeatReceived { at }),
+            "stuck_beat" => self.give(Input::PeerStuck { at }),
+            "policed" => self.give(Input::Policed),
             "report" => self.give(Input::Report(cause(rest))),
             "desync" => self.give(Input::Desync),
             "start" => self.give(Input::Start { at: self.stamp() }),
@@ -200,6 +203,7 @@ impl<'a> Run<'a> {
                 self.give(Input::Policy(old));
             }
             "unread" => self.facts.unread_bytes = Some(number()),
+            "app_stuck" => self.facts.app_stuck = rest == "1",
             "full" => self.facts.send_queue_full = Some(rest == "1"),
             "open_message" => {
                 self.open_since = Some(at);

@@ -54,6 +54,8 @@ WITH_ENGINE(hbeat_link_start, link, 0)
 WITH_ENGINE(hbeat_link_pause, link, 0)
 WITH_ENGINE(hbeat_link_close, link)
 WITH_ENGINE(hbeat_link_received, link, 0)
+WITH_ENGINE(hbeat_engine_progress, 0)
+WITH_ENGINE(hbeat_link_progress, link, 0)
 WITH_ENGINE(hbeat_link_sent, link, 0)
 WITH_ENGINE(hbeat_link_feed, link, frame, 0, 0)
 WITH_ENGINE(hbeat_link_feed_sent, link, frame, 0, 0)
@@ -143,6 +145,7 @@ static const struct export_case CASES[] = {
     CASE(hbeat_engine_new, STATUS),
     CASE(hbeat_engine_next_deadline, REFUSED),
     CASE(hbeat_engine_now, WATCHES),
+    CASE(hbeat_engine_progress, WATCHES),
     CASE(hbeat_engine_quiesce, REFUSED),
     CASE(hbeat_engine_stats, WATCHES),
     CASE(hbeat_engine_stop, ENDS),
@@ -164,6 +167,7 @@ static const struct export_case CASES[] = {
     CASE(hbeat_link_open, REFUSED),
     CASE(hbeat_link_pause, REFUSED),
     CASE(hbeat_link_peer_state, REFUSED),
+    CASE(hbeat_link_progress, REFUSED),
     CASE(hbeat_link_received, WATCHES),
     CASE(hbeat_link_report_down, REFUSED),
     CASE(hbeat_link_sent, WATCHES),

@@ -71,6 +71,23 @@ class Story(unittest.TestCase):
             self.assertEqual(here.peer_state(), bytes(1024))
             self.assertEqual(here.info().peer_states_left_out, 0)
 
+    def test_an_application_that_says_that_it_goes_on(self):
+        with manual() as engine:
+            policy = hbeat.Policy("interval=1h progress=5s on_no_progress=stop least=1s")
+            self.assertEqual((policy.progress_ms, policy.on_no_progress, policy.least_ms), (5_000, hbeat.NoProgress.STOP, 1_000))
+            link, other = engine.open(policy), engine.open(policy)
+
+            def silent(second):
+                engine.advance(START_NS + second * 1_000 * MS)
+                return [event.link for event in engine.wait(0) if event.type is EventType.APP_NOT_RESPONDING]
+
+            self.assertEqual(silent(4), [])
+            engine.progress()
+            link.progress(START_NS + 3_000 * MS)
+            self.assertEqual(silent(8), [link])
+            self.assertEqual(silent(9), [other])
+            self.assertEqual((other.info().strikes, engine.stats().strikes), (0, 0))
+
     def test_a_frame_that_comes_in_pieces_and_what_may_be_fed(self):
         with manual() as engine, engine.open("cmpp", protocol="cmpp") as link:
             test = bytes.fromhex("0000000c0000000800000001")
@@ -299,7 +316,7 @@ class Close(unittest.TestCase):
             "open": lambda: engine.open(), "dial": lambda: engine.dial("unix:///no/such/socket"),
             "adopt": lambda: engine.adopt(self.pair()), "set_state": lambda: link.set_state(b""), "peer_state": link.peer_state, "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
             "drive": engine.drive, "next_deadline_ns": engine.next_deadline_ns, "advance": lambda: engine.advance(1),
-            "now_ns": lambda: engine.now_ns, "health": engine.health, "quiesce": lambda: engine.quiesce(1),
+            "now_ns": lambda: engine.now_ns, "health": engine.health, "progress": lambda: (link.progress(), engine.progress()), "quiesce": lambda: engine.quiesce(1),
             "stop": engine.stop, "stats": engine.stats, "histogram": lambda: engine.histogram(Times.RTT), "received": link.received, "sent": link.sent, "feed": lambda: link.feed(data),
             "feed_sent": lambda: link.feed_sent(data), "beat_sent": lambda: link.beat_sent(1),
             "take_beat": link.take_beat, "unsent": link.unsent, "answer_received": lambda: link.answer_received(1),

@@ -20,7 +20,7 @@ TYPES = {
     "const struct hbeat_backoff *": ctypes.c_void_p, "hbeat_event_callback": ctypes.c_void_p, "hbeat_release_callback": ctypes.c_void_p, "hbeat_log_callback": ctypes.c_void_p,
 }
 ENUMS = {"state": hbeat.State, "cause": hbeat.Cause, "event_type": hbeat.EventType}
-GROUPS = {"STRATEGY": hbeat.Strategy, "IDLE_ON": hbeat.IdleOn, "PROOF": hbeat.Proof, "RESEND": hbeat.Resend, "RUN": hbeat.Run, "RECONNECT": hbeat.Reconnect,
+GROUPS = {"STRATEGY": hbeat.Strategy, "IDLE_ON": hbeat.IdleOn, "PROOF": hbeat.Proof, "RESEND": hbeat.Resend, "NO_PROGRESS": hbeat.NoProgress, "RUN": hbeat.Run, "RECONNECT": hbeat.Reconnect,
           "CLOCK": hbeat.Clock, "ON_PANIC": hbeat.OnPanic, "PHASE": hbeat.Phase, "HISTOGRAM": hbeat.Times}
 # What a Python program has of its own, or the package needs no function for.
 LEFT_OUT = {"hbeat_backoff_default", "hbeat_backoff_delay", "hbeat_backoff_refused", "hbeat_backoff_reserve", "hbeat_policy_preset",

@@ -4,7 +4,7 @@
 #define OPERATIONS_H
 #include "account.h"
 
-enum { ENTRIES = 512, FOREIGN = 8, POLICIES = 10 };
+enum { ENTRIES = 512, FOREIGN = 8, POLICIES = 12 };
 
 struct way {
     const char *name;
@@ -159,6 +159,15 @@ static inline void do_received(struct world *world, struct actor *actor) {
 static inline void do_sent(struct world *world, struct actor *actor) {
     struct target target = target_pick(world, actor);
     expect(world, "sent", hbeat_link_sent(world->engine, target.link, some_time(actor)), target.allowed);
+}
+
+static inline void do_progress(struct world *world, struct actor *actor) {
+    struct target target = target_pick(world, actor);
+    if (below(actor, 2)) {
+        expect(world, "engine_progress", hbeat_engine_progress(world->engine, some_time(actor)), ALLOW(OK) | ALLOW(ERR_STOPPED));
+    } else {
+        expect(world, "link_progress", hbeat_link_progress(world->engine, target.link, some_time(actor)), target.allowed);
+    }
 }
 
 /* A frame of CMPP: a test, its answer, or something else. */
@@ -397,6 +406,7 @@ static struct operation operations[] = {
     {"set_state", 3, do_set_state, 0},
     {"peer_state", 3, do_peer_state, 0},
     {"set_data", 1, do_set_data, 0},
+    {"progress", 4, do_progress, 0},
     {"pause", 2, do_pause, 0},
     {"report_down", 2, do_report_down, 0},
     {"links", 2, do_links, 0},

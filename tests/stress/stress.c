@@ -363,6 +363,8 @@ static void set_up(void) {
         "cmpp",
         "cmpp interval=4ms timeout=2ms tries=2 observe_only=yes",
         "cmpp observe_only=yes",
+        "cmpp interval=3ms timeout=2ms tries=2 progress=5ms on_no_progress=stop least=1ms",
+        "normal interval=4ms timeout=3ms tries=3 progress=1ms on_no_progress=flag least=100ms strikes=1",
     };
     for (int i = 0; i < POLICIES; i++) {
         if (hbeat_policy_parse(&policies[i], sizeof policies[i], texts[i]) != HBEAT_OK) fail("%s: %s", texts[i], hbeat_last_error());

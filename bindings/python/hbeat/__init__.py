@@ -21,7 +21,7 @@ from .kernel import Keepalive, TcpInfo, get_keepalive, set_keepalive, tcp_info
 from .link import Link, LinkInfo, Sequence
 from .policy import Policy
 from .stats import Histogram, Stats
-from .words import Cause, Clock, EventType, IdleOn, OnPanic, Phase, Proof, Reconnect, Resend, Run, State, Status, Strategy, Times
+from .words import Cause, Clock, EventType, IdleOn, NoProgress, OnPanic, Phase, Proof, Reconnect, Resend, Run, State, Status, Strategy, Times
 
 __version__ = "0.1.0"
 
@@ -41,7 +41,7 @@ def now_ns() -> int:
 __all__ = [
     "AgainError", "BusyError", "Cause", "Clock", "ClosedError", "DesyncError", "Engine", "Event", "EventStream",
     "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "Keepalive", "LibraryError",
-    "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "OnPanic", "Phase", "Policy", "Proof", "Reconnect", "Resend", "Run",
+    "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "NoProgress", "OnPanic", "Phase", "Policy", "Proof", "Reconnect", "Resend", "Run",
     "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TcpInfo", "TimedOutError", "Times", "WrongModeError",
     "get_keepalive", "now_ns", "set_keepalive", "tcp_info", "version", "watch",
 ]

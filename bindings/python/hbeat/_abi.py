@@ -10,8 +10,8 @@ UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
 APP_STATE_MAX = 1024
-EVENTS_DEFAULT = 65342
-EVENTS_ALL = 65534
+EVENTS_DEFAULT = 130878
+EVENTS_ALL = 131070
 CAUSES_MAX = 16
 BELOW_MAX = 32
 
@@ -34,6 +34,10 @@ class CPolicy(Structure):
         ("late_reader_limit_ms", c_uint32),
         ("up_after", c_uint32),
         ("observe_only", c_uint32),
+        ("least_ms", c_uint32),
+        ("strikes", c_uint32),
+        ("progress_ms", c_uint32),
+        ("on_no_progress", c_uint32),
     ]
 
 
@@ -154,6 +158,7 @@ class CInfo(Structure):
         ("attempt", c_uint32),
         ("next_ms", c_uint32),
         ("peer_states_left_out", c_uint64),
+        ("strikes", c_uint64),
     ]
 
 
@@ -190,6 +195,7 @@ class CStats(Structure):
         ("pauses", c_uint64),
         ("paused_ms", c_uint64),
         ("turns", c_uint64),
+        ("strikes", c_uint64),
     ]
 
 
@@ -287,6 +293,8 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_link_start": (Status, [Engine, Link, Now]),
     "hbeat_link_pause": (Status, [Engine, Link, Now]),
     "hbeat_link_close": (Status, [Engine, Link]),
+    "hbeat_engine_progress": (Status, [Engine, Now]),
+    "hbeat_link_progress": (Status, [Engine, Link, Now]),
     "hbeat_link_received": (Status, [Engine, Link, Now]),
     "hbeat_link_sent": (Status, [Engine, Link, Now]),
     "hbeat_link_feed": (Status, [Engine, Link, c_void_p, c_size_t, Now]),

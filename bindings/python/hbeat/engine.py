@@ -197,6 +197,10 @@ class Engine:
         self._done(lib.hbeat_engine_now(self._handle, now))
         return now.value
 
+    def progress(self, now_ns: int = 0) -> None:
+        """The application goes on: to be said more often than each progress_ms of the links whose policy has it."""
+        self._done(lib.hbeat_engine_progress(self._handle, _arguments.u64("now_ns", now_ns)))
+
     def health(self) -> Health:
         """Cheap enough to be asked each second."""
         raw = CHealth(ctypes.sizeof(CHealth))

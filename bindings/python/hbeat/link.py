@@ -82,6 +82,7 @@ class LinkInfo:
     attempt: int
     next_ms: Optional[int]
     peer_states_left_out: int
+    strikes: int
 
 
 # What makes of a number in C what the field is; of the others an int.
@@ -143,6 +144,10 @@ class Link:
         status = _sent(self._engine._handle, self._id, now_ns)
         if status:
             self._fail(status)
+
+    def progress(self, now_ns: int = 0) -> None:
+        """The application goes on with this link; from the first time on Engine.progress does not count for it."""
+        self._done(lib.hbeat_link_progress(self._engine._handle, self._id, _arguments.u64("now_ns", now_ns)))
 
     def feed(self, data: Bytes, now_ns: int = 0) -> bool:
         """Shows hbeat what was read, in portions of any size, in place of received; True: an answer is owed, take it.

@@ -7,7 +7,7 @@ from . import _arguments
 from ._abi import CPolicy
 from ._library import lib
 from .errors import fail
-from .words import IdleOn, Proof, Resend, Strategy
+from .words import IdleOn, NoProgress, Proof, Resend, Strategy
 
 
 @dataclass(frozen=True, init=False)
@@ -36,6 +36,10 @@ class Policy:
     late_reader_limit_ms: int
     up_after: int
     observe_only: bool
+    least_ms: int
+    strikes: int
+    progress_ms: int
+    on_no_progress: NoProgress
 
     def __init__(self, text: str = "normal", **changes: int) -> None:
         struct = CPolicy()

@@ -40,6 +40,7 @@ class Stats:
     pauses: int
     paused_ms: int
     turns: int
+    strikes: int
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class EventType(IntEnum):
     WOULD_BE_DOWN = 13
     CONNECTING = 14
     PEER_STATE = 15
+    STRIKE = 16
 
 
 class State(IntEnum):
@@ -78,6 +79,14 @@ class Resend(IntEnum):
 
     NEW = 0
     SAME = 1
+
+
+class NoProgress(IntEnum):
+    """What becomes of beats and answers while the application makes no progress."""
+
+    GO_ON = 0
+    FLAG = 1
+    STOP = 2
 
 
 class Reconnect(IntEnum):

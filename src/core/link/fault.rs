@@ -1,11 +1,11 @@
-//! Rule k, what is not the peer's fault: our own late reader, our own absence.
+//! Rule k, what is not the peer's fault: our own late reader, our own application without progress, our own absence.
 
 use super::*;
 
 impl Step<'_> {
     /// Whether the judgement that is due may be made, or is held up because our own reader is late.
     pub(super) fn may_judge(&mut self, at: Stamp, facts: Facts) -> bool {
-        let unread = facts.unread_bytes.is_some_and(|bytes| bytes > 0);
+        let unread = facts.app_stuck || facts.unread_bytes.is_some_and(|bytes| bytes > 0);
         let known = self.late();
         if known.is_none() && !unread {
             return true;

@@ -12,6 +12,7 @@ impl Step<'_> {
             Input::Answer { sequence, at, at_us } => self.answer(sequence, self.past(at), at_us),
             Input::BeatReceived { at } if self.policy.proof == Proof::Any => self.prove(self.past(at)),
             Input::BeatReceived { .. } => {}
+            Input::PeerStuck { at } => self.hear_stuck(self.past(at)),
             Input::HandedOut { at } => self.handed_out(self.past(at)),
             Input::Taken { sequence, at, at_us } => self.beat_taken(sequence, self.past(at), at_us),
             Input::BeatSent { sequence, at, at_us } => self.beat_sent(sequence, self.past(at), at_us),
@@ -19,6 +20,8 @@ impl Step<'_> {
             Input::Unsent { at } => self.beat_unsent(self.past(at)),
             Input::Report(cause) => self.give_up(cause),
             Input::Desync => self.conclude(Cause::Desync),
+            Input::Policed if self.link.is_judged() => self.conclude(Cause::Policed),
+            Input::Policed => {}
             Input::Policy(before) => self.change_policy(&before),
             Input::Tick => self.act(None),
             Input::Judge(facts) => self.act(Some(facts)),
@@ -85,11 +88,21 @@ impl Step<'_> {
         if news {
             self.link.proof = at;
         }
+        if let Some(side) = self.side {
+            side.peer_stuck.take_if(|stuck| !stuck.is_after(at));
+        }
         if let Some(side) = self.side.as_mut().filter(|_| ends || (news && !probing)) {
             side.late = None;
         }
         if ends {
             self.end_probe();
+        }
+    }
+
+    /// The peer lives and its application does not: nobody's proof, but maybe the cause.
+    fn hear_stuck(&mut self, at: Stamp) {
+        if self.link.is_judged() && !self.link.proof.is_after(at) {
+            side(self.side).peer_stuck = Some(at);
         }
     }
 
@@ -110,6 +123,7 @@ impl Step<'_> {
         self.link.clear(flag::PROBING | flag::KEPT);
         self.link.misses = 0;
         self.link.cause = None;
+        self.side.iter_mut().for_each(|side| side.peer_stuck = None);
     }
 
     /// The beat is no longer needed.

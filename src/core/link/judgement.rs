@@ -43,8 +43,7 @@ impl Step<'_> {
     /// A miss, or the end of a hold that nothing can be probed after.
     fn judge(&mut self, at: Stamp, facts: Facts) {
         if !self.link.has(flag::PROBING) {
-            let cause = if self.has_partial() { Cause::PartialFrame } else { Cause::Silent };
-            self.conclude(cause);
+            self.conclude(self.peers_own_cause().unwrap_or(Cause::Silent));
         } else if self.link.has(flag::WANTED) && !self.link.has(flag::HANDED | flag::AGAIN) {
             self.stall(at);
         } else {
@@ -172,8 +171,8 @@ impl Step<'_> {
     }
 
     fn cause(&self, facts: Facts) -> Cause {
-        if self.has_partial() {
-            Cause::PartialFrame
+        if let Some(cause) = self.peers_own_cause() {
+            cause
         } else if self.link.has(flag::WANTED) || facts.send_queue_full == Some(true) {
             Cause::SendStuck
         } else {
@@ -181,8 +180,14 @@ impl Step<'_> {
         }
     }
 
-    fn has_partial(&self) -> bool {
-        self.side.as_ref().and_then(|side| side.partial).is_some_and(|partial| partial.reported)
+    /// What the peer showed by itself.
+    fn peers_own_cause(&self) -> Option<Cause> {
+        let side = self.side.as_ref()?;
+        if side.partial.is_some_and(|partial| partial.reported) {
+            Some(Cause::PartialFrame)
+        } else {
+            side.peer_stuck.map(|_| Cause::PeerAppNotResponding)
+        }
     }
 
     /// hbeat's own verdict.
@@ -222,6 +227,7 @@ impl Step<'_> {
         self.output.change = Some(Change::Down(cause));
         if let Some(side) = self.side {
             side.late = None;
+            side.peer_stuck = None;
         }
         self.link.first_due = self.now;
     }

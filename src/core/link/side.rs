@@ -3,7 +3,7 @@
 use super::outstanding::Beat;
 use crate::core::Stamp;
 
-/// Several outstanding beats, an unfinished message, a late reader, the way back from DOWN.
+/// Several outstanding beats, an unfinished message, a late reader, the way back from DOWN, a peer that says it is stuck.
 #[derive(Debug, Default)]
 pub struct Side {
     /// Outstanding beats older than the link's own, oldest first.
@@ -14,6 +14,8 @@ pub struct Side {
     pub(super) streak: u8,
     /// When to look again at a beat whose notice was not handed out.
     pub(super) stalled: Option<Stamp>,
+    /// When the peer said that its application does not respond, unless it gave a proof of life since.
+    pub(super) peer_stuck: Option<Stamp>,
 }
 
 impl Side {
@@ -23,6 +25,7 @@ impl Side {
             && self.late.is_none()
             && self.streak == 0
             && self.stalled.is_none()
+            && self.peer_stuck.is_none()
     }
 
     /// Moves what was planned.
@@ -41,7 +44,7 @@ pub struct Partial {
     pub reported: bool,
 }
 
-/// Bytes waited unread when a judgement was due.
+/// Bytes waited unread, or our application made no progress, when a judgement was due.
 #[derive(Clone, Copy, Debug)]
 pub struct Late {
     /// When that was found first.
@@ -50,6 +53,6 @@ pub struct Late {
     pub look: Stamp,
     /// A judgement waits for that look.
     pub held: bool,
-    /// At the last look nothing was unread any more.
+    /// At the last look there was no such thing any more.
     pub read: bool,
 }

@@ -74,7 +74,7 @@ impl Story {
 const MATCHED: Option<Answered> = Some(Answered::Matched { rtt_us: Some(5) });
 
 fn unread(bytes: u32) -> Facts {
-    Facts { unread_bytes: Some(bytes), send_queue_full: None }
+    Facts { unread_bytes: Some(bytes), ..Facts::default() }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{IdleOn, NORMAL, PRESETS, Policy, PolicyError, Proof, Resend, Strategy};
+use super::{IdleOn, NORMAL, NoProgress, PRESETS, Policy, PolicyError, Proof, Resend, Strategy};
 
 /// How a key's value is written, and where it is kept.
 enum Form {
@@ -11,6 +11,7 @@ enum Form {
     Count(fn(&mut Policy) -> &mut u32),
     /// Two words; the flag says whether it is the second.
     Choice([&'static str; 2], fn(&Policy) -> bool, fn(&mut Policy, bool)),
+    NoProgress,
 }
 
 struct Key {
@@ -20,7 +21,7 @@ struct Key {
 }
 
 /// The keys, the one place where they are written down, in the order in which they are printed.
-static KEYS: [Key; 15] = [
+static KEYS: [Key; 19] = [
     key("interval", "interval_ms", Form::Time(|p| &mut p.interval_ms)),
     key("timeout", "timeout_ms", Form::Time(|p| &mut p.timeout_ms)),
     key("tries", "tries", Form::Count(|p| &mut p.tries)),
@@ -72,7 +73,20 @@ static KEYS: [Key; 15] = [
     key("late_reader_limit", "late_reader_limit_ms", Form::Time(|p| &mut p.late_reader_limit_ms)),
     key("up_after", "up_after", Form::Count(|p| &mut p.up_after)),
     key("observe_only", "observe_only", Form::Choice(["no", "yes"], |p| p.observe_only, |p, yes| p.observe_only = yes)),
+    key("least", "least_ms", Form::Time(|p| &mut p.least_ms)),
+    key("strikes", "strikes", Form::Count(|p| &mut p.strikes)),
+    key("progress", "progress_ms", Form::Time(|p| &mut p.progress_ms)),
+    key("on_no_progress", "on_no_progress", Form::NoProgress),
 ];
+
+/// The words of `on_no_progress`.
+const NO_PROGRESS: [(&str, NoProgress); 3] =
+    [("go_on", NoProgress::GoOn), ("flag", NoProgress::Flag), ("stop", NoProgress::Stop)];
+
+/// Its word.
+pub(super) fn no_progress(what: NoProgress) -> &'static str {
+    NO_PROGRESS[what as usize].0
+}
 
 const fn key(name: &'static str, field: &'static str, form: Form) -> Key {
     Key { name, field, form }
@@ -89,14 +103,15 @@ impl Policy {
     ///
     /// | key | value |
     /// |---|---|
-    /// | `interval`, `timeout`, `hold`, `partial`, `late_reader_limit` | a time: `250ms`, `2.5s`, `3min`, `24h`, or `0` |
-    /// | `tries`, `up_after` | 0 to 255 |
+    /// | `interval`, `timeout`, `hold`, `partial`, `late_reader_limit`, `least`, `progress` | a time: `250ms`, `2.5s`, `3min`, `24h`, or `0` |
+    /// | `tries`, `up_after`, `strikes` | 0 to 255 |
     /// | `jitter` | `0%` to `25%` |
     /// | `strategy` | `idle`, `periodic` |
     /// | `idle_on` | `received`, `either` |
     /// | `proof` | `any`, `answer` |
     /// | `answer_expected`, `answer`, `observe_only` | `yes`, `no` |
     /// | `resend` | `new`, `same` |
+    /// | `on_no_progress` | `go_on`, `flag`, `stop` |
     ///
     /// # Errors
     /// The first word that is unknown, repeated or out of range, in one sentence that names it and what is allowed;
@@ -171,6 +186,7 @@ impl Key {
         match self.form {
             Form::Time(field) | Form::Percent(field) | Form::Count(field) => *field(&mut policy.clone()),
             Form::Choice(_, is_second, _) => u32::from(is_second(policy)),
+            Form::NoProgress => policy.on_no_progress as u32,
         }
     }
 
@@ -184,6 +200,13 @@ impl Key {
                 let choice = words.iter().position(|word| *word == value);
                 if let Some(choice) = choice {
                     set(policy, choice == 1);
+                }
+                return choice.is_some();
+            }
+            Form::NoProgress => {
+                let choice = NO_PROGRESS.iter().find(|(word, _)| *word == value);
+                if let Some((_, choice)) = choice {
+                    policy.on_no_progress = *choice;
                 }
                 return choice.is_some();
             }
@@ -202,6 +225,7 @@ impl Key {
             Form::Percent(_) => "allowed is 0% to 25%".to_owned(),
             Form::Count(_) => "allowed is a whole number, 0 to 255".to_owned(),
             Form::Choice([first, second], ..) => format!("allowed is {first} or {second}"),
+            Form::NoProgress => "allowed is go_on, flag or stop".to_owned(),
         }
     }
 
@@ -211,6 +235,7 @@ impl Key {
             Form::Percent(_) => write!(f, "{value}%"),
             Form::Count(_) => write!(f, "{value}"),
             Form::Choice(words, ..) => f.write_str(words[value as usize]),
+            Form::NoProgress => f.write_str(NO_PROGRESS[value as usize].0),
         }
     }
 }
@@ -314,7 +339,8 @@ mod tests {
     #[test]
     fn every_key_sets_its_field() {
         let line = "up_after=2 late_reader_limit=2min partial=500ms jitter=0 hold=1h resend=same answer=no \
-                    answer_expected=yes proof=answer idle_on=either strategy=idle tries=5 timeout=2.5s interval=0.5min";
+                    answer_expected=yes proof=answer idle_on=either strategy=idle tries=5 timeout=2.5s interval=0.5min \
+                    on_no_progress=flag progress=1min strikes=4 least=20s";
         let policy = Policy {
             interval_ms: 30_000,
             timeout_ms: 2_500,
@@ -331,6 +357,10 @@ mod tests {
             late_reader_limit_ms: 120_000,
             up_after: 2,
             observe_only: false,
+            least_ms: 20_000,
+            strikes: 4,
+            progress_ms: 60_000,
+            on_no_progress: NoProgress::Flag,
         };
         assert_eq!(parsed(line), policy);
         assert_eq!(parsed("strategy=periodic").strategy, Strategy::Periodic);
@@ -412,13 +442,14 @@ mod tests {
         assert_eq!(sentence("cmpp jitter=30%"), "\"jitter=30%\": allowed is 0% to 25%");
         assert_eq!(sentence("tries=many"), "\"tries=many\": allowed is a whole number, 0 to 255");
         assert_eq!(sentence("answer=true"), "\"answer=true\": allowed is no or yes");
+        assert_eq!(sentence("on_no_progress=no"), "\"on_no_progress=no\": allowed is go_on, flag or stop");
         assert_eq!(sentence("tries=2 tries=2"), "\"tries=2\": tries is given twice, allowed is once");
         assert_eq!(sentence("slow"), "unknown preset \"slow\", known are normal, fast, passive, cmpp");
         assert_eq!(sentence("tries=2 fast"), "\"fast\": a preset is allowed as the first word only");
         assert_eq!(
             sentence("fast idle=3s"),
             "\"idle=3s\": unknown key, known are interval, timeout, tries, strategy, idle_on, proof, answer_expected, answer, \
-             resend, hold, jitter, partial, late_reader_limit, up_after, observe_only"
+             resend, hold, jitter, partial, late_reader_limit, up_after, observe_only, least, strikes, progress, on_no_progress"
         );
         // The whole is checked, too.
         assert!(
@@ -454,6 +485,7 @@ mod tests {
             "fast interval=1.25s",
             "normal interval=1.25s timeout=999ms",
             "passive hold=24h",
+            "normal least=1s strikes=5 progress=20s on_no_progress=stop",
         ] {
             assert_eq!(parsed(line).to_string(), line);
         }

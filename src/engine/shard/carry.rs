@@ -199,23 +199,17 @@ impl Turn<'_> {
         let Some(row) = self.turns.rows.get(index) else { return };
         let (key, Some(desk)) = (row.key, row.desk.clone()) else { return };
         let mut said = std::mem::take(&mut self.turns.said);
-        let heard = std::cell::RefCell::new(&mut said);
-        let answer = |sequence| heard.borrow_mut().push(Said::Answer { sequence, at, at_us });
-        let beat = |sequence| heard.borrow_mut().push(Said::BeatReceived { sequence, at });
         // Nobody else feeds it.
-        let Ok(portion) = desk.feed(bytes, at, answer, beat) else { return };
-        let before = (row.tally[Counted::BeatsReceived], row.tally[Counted::AnswersReceived]);
+        let Ok(portion) = desk.feed(bytes, at, at_us, |heard| said.push(heard)) else { return };
+        let beaten = said.iter().any(|said| matches!(said, Said::BeatReceived { stuck: false, .. }));
+        let before = row.tally[Counted::AnswersReceived];
         if let Some(words) = self.shard.table.words(index).filter(|_| portion.credit) {
             forward(words.received, at, || at);
         }
         said.drain(..).for_each(|said| self.hear_of(key, said));
         self.turns.said = said;
-        let after = self
-            .turns
-            .rows
-            .get(index)
-            .map(|row| (row.tally[Counted::BeatsReceived], row.tally[Counted::AnswersReceived]));
-        if after != Some(before) {
+        let answered = self.turns.rows.get(index).is_some_and(|row| row.tally[Counted::AnswersReceived] != before);
+        if beaten || answered {
             self.greet(index);
         }
         if portion.states > 0 {
@@ -355,8 +349,9 @@ impl Turn<'_> {
             return None;
         }
         let row = self.turns.rows.get(index)?;
-        row.carried.as_ref().filter(|carried| carried.unwritten.is_empty())?;
+        row.carried.as_ref().filter(|carried| carried.unwritten.is_empty() && !words.has(beat::MUTE))?;
         let desk = row.desk.clone()?;
+        let stuck = words.has(beat::FLAGGED);
         let wanted = words.has(beat::WANTED);
         if !wanted && !desk.owes() {
             return None;
@@ -364,7 +359,7 @@ impl Turn<'_> {
         let mut frames = std::mem::take(&mut self.turns.frames);
         frames.resize((OWED_MAX + 1) * FRAME_MAX, 0);
         let now_ns = self.engine.clock.now_ns();
-        let mut length = desk.write_answers(now_ns, &mut frames);
+        let mut length = desk.write_answers(now_ns, stuck, &mut frames);
         let mut deadline = None;
         if wanted {
             let latest = words.sequence.load(Ordering::Relaxed);
@@ -372,7 +367,7 @@ impl Turn<'_> {
             let sequence = if again { latest } else { latest.wrapping_add(1) };
             words.sequence.store(sequence, Ordering::Relaxed);
             let state = desk.state();
-            let fields = desk.fields(now_ns, &state);
+            let fields = desk.fields(now_ns, stuck, &state);
             length += desk.protocol.beat(sequence, &fields, &mut frames[length..]).unwrap_or(0);
             self.count(index, Counted::BeatsSent);
             deadline = self.step(&words, index, now, Input::Taken { sequence, at: now, at_us: micros(now_ns) });

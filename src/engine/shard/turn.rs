@@ -81,7 +81,7 @@ impl Turn<'_> {
                 Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
                 Command::Link(key, Said::Close) => self.close(key),
                 Command::Link(key, Said::Data(data)) => self.set_data(key, data),
-                Command::Link(..) => {}
+                Command::Link(..) | Command::Progress => {}
                 Command::Barrier(answer) => self.turns.barriers.push(answer),
                 Command::Stop => self.stop(),
             }
@@ -136,6 +136,7 @@ impl Turn<'_> {
             match command {
                 Command::Open(opening) => self.open(*opening),
                 Command::Link(key, said) => self.hear_of(key, said),
+                Command::Progress => self.look_at_silent(),
                 Command::Barrier(answer) => self.turns.barriers.push(answer),
                 Command::Stop => self.stop(),
             }
@@ -167,6 +168,7 @@ impl Turn<'_> {
             rtt: Rtt::default(),
             counted: if opening.carried.is_some() { State::Connecting } else { State::Paused },
             carried: opening.carried,
+            watch: None,
         });
         self.turns.stats.count(Counted::Opened);
         let counted = self.turns.rows.get(index).map(|row| row.counted);
@@ -190,11 +192,13 @@ impl Turn<'_> {
             Said::Start { at } => return self.start(key.index, at),
             Said::Pause => Input::Pause,
             Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
-            Said::BeatReceived { sequence, at } => {
+            Said::BeatReceived { sequence, at, data, stuck } => {
                 self.count(key.index, Counted::BeatsReceived);
                 self.beat_received(key.index, sequence);
-                Input::BeatReceived { at }
+                self.visit(key.index, Some(if stuck { Input::PeerStuck { at } } else { Input::BeatReceived { at } }));
+                return self.police(key.index, at, data);
             }
+            Said::PeerStuck { at } => Input::PeerStuck { at },
             Said::HandedOut { at } => Input::HandedOut { at },
             Said::Taken { sequence, at, at_us } => {
                 self.count(key.index, Counted::BeatsSent);
@@ -239,11 +243,20 @@ impl Turn<'_> {
         self.shard.table.words(index).map(|words| words.clear(beat::PAUSED));
         self.visit(index, Some(Input::Start { at }));
         // Beats of the peer that came before the start are answered now.
-        let Some(row) = self.turns.rows.get(index) else { return };
-        let owes = row.desk.as_ref().is_some_and(|desk| desk.owes());
+        if self.turns.rows.get(index).and_then(|row| row.desk.as_ref()).is_some_and(|desk| desk.owes()) {
+            self.ask_to_take(index, 0);
+        }
+    }
+
+    /// Tells the application, once until it is told, that there is something to take: a beat, the try of this number, or
+    /// an answer.
+    pub(super) fn ask_to_take(&mut self, index: u32, tries: u32) {
         let Some(words) = self.shard.table.words(index) else { return };
-        if owes && row.events & EventKind::Send.bit() != 0 && words.set(beat::QUEUED) == 0 {
-            let event = self.event(row, EventKind::Send, None);
+        let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::Send.bit() != 0) else {
+            return;
+        };
+        if words.set(beat::QUEUED) == 0 {
+            let event = Event { tries, ..self.event(row, EventKind::Send, None) };
             self.turns.outbox.push(Item { event, wanted: true });
         }
     }
@@ -306,6 +319,7 @@ impl Turn<'_> {
         fault::point(Point::Turn);
         let Some(words) = self.shard.table.words(index) else { return };
         let now = self.turns.clock.latest();
+        let next = self.look_at_progress(&words, index, now, input);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         words.keep_comparable(&mut row.opened, now);
         let stamps = Input::Stamps {
@@ -314,10 +328,12 @@ impl Turn<'_> {
             open_since: row.desk.as_ref().and_then(|desk| desk.open_since()),
         };
         let mut deadline = self.step(&words, index, now, stamps);
+        deadline = self.unmute(&words, index, now).or(deadline);
         if let Some(input) = input {
             deadline = self.step(&words, index, now, input);
         }
         let deadline = self.carry(index, now, deadline);
+        let deadline = deadline.into_iter().chain(next).reduce(Stamp::earliest);
         self.arm(index, deadline.unwrap_or(now.plus(REST_MS)));
     }
 
@@ -358,7 +374,8 @@ impl Turn<'_> {
             observed = Some(seen);
             // What a carried link's socket holds was read, as much as there was time for.
             let unread_bytes = seen.unread_bytes.filter(|_| row.carried.is_none());
-            let facts = Facts { unread_bytes, send_queue_full: seen.send_queue_full };
+            let facts =
+                Facts { unread_bytes, send_queue_full: seen.send_queue_full, app_stuck: words.has(beat::STALE) };
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
             output.partial_frame |= partial_frame;
         }
@@ -371,18 +388,25 @@ impl Turn<'_> {
         }
         self.follow(words, index, &output, observed, input);
         if let Some(notice) = output.notice {
-            let row = self.turns.rows.get(index)?;
-            if row.events & EventKind::Send.bit() == 0 || row.carried.is_some() {
-                // Nobody wants to be told: the application asks by itself, or the engine writes.
-                return self.step(words, index, now, Input::HandedOut { at: now });
-            }
-            if words.set(beat::QUEUED) == 0 {
-                let tries = u32::from(notice.attempt);
-                let event = Event { tries, ..self.event(row, EventKind::Send, None) };
-                self.turns.outbox.push(Item { event, wanted: true });
-            }
+            return self.hand_out(words, index, now, notice.attempt).or(output.deadline);
         }
         output.deadline
+    }
+
+    /// A beat is due: the application is told, unless it makes no progress. Gives the deadline that results, if it is
+    /// another one.
+    pub(super) fn hand_out(&mut self, words: &Words<'_>, index: u32, now: Stamp, attempt: u8) -> Option<Stamp> {
+        let row = self.turns.rows.get_mut(index)?;
+        row.watch.as_mut().into_iter().for_each(|watch| watch.progress.attempt = attempt);
+        if words.has(beat::MUTE) {
+            return None;
+        }
+        if row.events & EventKind::Send.bit() == 0 || row.carried.is_some() {
+            // Nobody wants to be told: the application asks by itself, or the engine writes.
+            return self.step(words, index, now, Input::HandedOut { at: now });
+        }
+        self.ask_to_take(index, u32::from(attempt));
+        None
     }
 
     /// Makes true what a step came to.
@@ -410,7 +434,8 @@ impl Turn<'_> {
             self.tell(index, EventKind::PartialFrame, observed);
             self.turns.rows.get(index).and_then(|row| row.desk.as_ref()).into_iter().for_each(|desk| desk.unwatch());
         }
-        if output.app_not_responding {
+        // One that makes no progress was told of.
+        if output.app_not_responding && !words.has(beat::STALE) {
             self.turns.stats.count(Counted::AppsNotResponding);
             self.tell(index, EventKind::AppNotResponding, observed);
         }
@@ -472,6 +497,7 @@ impl Turn<'_> {
                     row.rtt.add(rtt_us);
                     self.turns.rtt.record(rtt_us.into());
                 }
+                row.watch.as_mut().into_iter().for_each(|watch| watch.answered = Some(at));
                 self.count(index, Counted::AnswersReceived);
                 forward(words.received, at.earliest(now), || now);
                 if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::Answer.bit() != 0) {
