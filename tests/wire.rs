@@ -1,29 +1,42 @@
 //! What comes out of streams and datagrams, whatever portions they arrive in and whatever is in them.
 
 use hbeat::wire::framer::Desync;
-use hbeat::wire::{FRAME_MAX, Fields, Inbound, Owed, Protocol, Reader, Rejection, cmpp, heart};
+use hbeat::wire::{FRAME_MAX, Fields, Inbound, Owed, Protocol, Reader, Rejection, Session, Terms, Told, cmpp, heart};
 use proptest::prelude::*;
 
 /// What an [`Inbound`] says, in a form that outlives the bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Seen {
-    Beat { sequence: u32, owed: Option<Owed>, next_due_ms: u32, hold_ms: u32, state: Vec<u8> },
-    Answer { sequence: u32, echo_us: Option<u64>, next_due_ms: u32, hold_ms: u32, state: Vec<u8> },
+    Beat { sequence: u32, owed: Option<Owed>, words: Words },
+    Answer { sequence: u32, echo_us: Option<u64>, words: Words },
+    Challenge { sequence: u32, echo_us: u64, words: Words },
     Message,
     Rejected(Rejection),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Words {
+    next_due_ms: u32,
+    hold_ms: u32,
+    stuck: bool,
+    session: Option<Session>,
+    terms: Option<Terms>,
+    state: Vec<u8>,
+}
+
+impl From<Told<'_>> for Words {
+    fn from(told: Told<'_>) -> Self {
+        let Told { next_due_ms, hold_ms, stuck, session, terms, state, .. } = told;
+        Self { next_due_ms, hold_ms, stuck, session, terms, state: state.to_vec() }
+    }
 }
 
 impl From<Inbound<'_>> for Seen {
     fn from(inbound: Inbound<'_>) -> Self {
         match inbound {
-            Inbound::Beat { sequence, owed, told } => {
-                let (next_due_ms, hold_ms, state) = (told.next_due_ms, told.hold_ms, told.state.to_vec());
-                Self::Beat { sequence, owed, next_due_ms, hold_ms, state }
-            }
-            Inbound::Answer { sequence, echo_us, told } => {
-                let (next_due_ms, hold_ms, state) = (told.next_due_ms, told.hold_ms, told.state.to_vec());
-                Self::Answer { sequence, echo_us, next_due_ms, hold_ms, state }
-            }
+            Inbound::Beat { sequence, owed, told } => Self::Beat { sequence, owed, words: told.into() },
+            Inbound::Answer { sequence, echo_us, told } => Self::Answer { sequence, echo_us, words: told.into() },
+            Inbound::Challenge { sequence, echo_us, told } => Self::Challenge { sequence, echo_us, words: told.into() },
             Inbound::Message => Self::Message,
             Inbound::Rejected(rejection) => Self::Rejected(rejection),
         }
@@ -94,11 +107,11 @@ fn cmpp(total_length: u32, command: u32, sequence: u32, body: &[u8]) -> Vec<u8> 
 
 fn cmpp_beat(sequence: u32) -> Seen {
     let owed = Some(Owed { sequence, ..Owed::default() });
-    Seen::Beat { sequence, owed, next_due_ms: 0, hold_ms: 0, state: Vec::new() }
+    Seen::Beat { sequence, owed, words: Words::default() }
 }
 
 fn cmpp_answer(sequence: u32) -> Seen {
-    Seen::Answer { sequence, echo_us: None, next_due_ms: 0, hold_ms: 0, state: Vec::new() }
+    Seen::Answer { sequence, echo_us: None, words: Words::default() }
 }
 
 // The answer variants of real gateways, each followed by a DELIVER with a body, a beat and an answer.
@@ -228,7 +241,8 @@ fn heart_fields() -> Fields<'static> {
 
 fn heart_seen(sequence: u32, length: usize) -> Seen {
     let owed = Some(Owed { echo_us: 5_000_001, sequence, room: length as u16 });
-    Seen::Beat { sequence, owed, next_due_ms: 9_000, hold_ms: 30_000, state: STATE.to_vec() }
+    let words = Words { next_due_ms: 9_000, hold_ms: 30_000, state: STATE.to_vec(), ..Words::default() };
+    Seen::Beat { sequence, owed, words }
 }
 
 #[test]
@@ -251,9 +265,29 @@ fn a_beat_and_its_answer_there_and_back() {
     };
     let reply = Fields { hold_ms: 4, state: b"fine", ..Fields::default() };
     let answer = built(|out| Protocol::Heart.answer(&owed, &reply, out));
-    let seen =
-        Seen::Answer { sequence: 7, echo_us: Some(5_000_001), next_due_ms: 0, hold_ms: 4, state: b"fine".to_vec() };
+    let words = Words { hold_ms: 4, state: b"fine".to_vec(), ..Words::default() };
+    let seen = Seen::Answer { sequence: 7, echo_us: Some(5_000_001), words };
     assert_eq!(hear_every_way(Protocol::Heart, &answer).seen, [seen]);
+}
+
+#[test]
+fn a_challenge_is_for_datagrams_and_no_larger_than_its_beat() {
+    let session = Session { mine: 5, yours: 0 };
+    let frame = built(|out| Protocol::Heart.beat(7, &Fields { session: Some(session), ..heart_fields() }, out));
+    let Some(Inbound::Beat { owed: Some(owed), .. }) = Protocol::Heart.datagram(&mut &frame[..]) else {
+        panic!("a beat that wants an answer");
+    };
+    let cookie = Session { mine: 9, yours: 5 };
+    let challenge = built(|out| Protocol::Heart.challenge(&owed, cookie, out));
+    assert!(challenge.len() <= frame.len());
+    let words = Words { session: Some(cookie), ..Words::default() };
+    assert_eq!(datagram(Protocol::Heart, &challenge), [Seen::Challenge { sequence: 7, echo_us: 5_000_001, words }]);
+    let in_stream = vec![Seen::Rejected(Rejection::ChallengeInStream)];
+    assert_eq!(hear_every_way(Protocol::Heart, &challenge).seen, in_stream);
+    // A beat without a session has no room for one.
+    let bare = Owed { room: heart::HEADER as u16, ..owed };
+    assert_eq!(Protocol::Heart.challenge(&bare, cookie, &mut [0; FRAME_MAX]), None);
+    assert_eq!(Protocol::Cmpp.challenge(&owed, cookie, &mut [0; FRAME_MAX]), None);
 }
 
 #[test]
@@ -350,20 +384,62 @@ fn cmpp_message() -> impl Strategy<Value = (Vec<u8>, Seen)> {
     })
 }
 
+fn session() -> impl Strategy<Value = Session> {
+    (1..=u64::MAX, any::<u64>()).prop_map(|(mine, yours)| Session { mine, yours })
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let ms = || 0..=heart::TERMS_MAX_MS;
+    (any::<[u16; 2]>(), ms(), ms(), ms(), any::<u32>()).prop_map(
+        |([generation, acknowledged], interval_ms, least_ms, hold_ms, capabilities)| Terms {
+            generation,
+            acknowledged,
+            interval_ms,
+            least_ms,
+            hold_ms,
+            capabilities,
+        },
+    )
+}
+
+fn words() -> impl Strategy<Value = Words> {
+    let parts = (prop::option::of(session()), prop::option::of(terms()));
+    (any::<[u32; 2]>(), any::<bool>(), parts, prop::collection::vec(any::<u8>(), 0..=heart::STATE_MAX)).prop_map(
+        |([next_due_ms, hold_ms], stuck, (session, terms), state)| Words {
+            next_due_ms,
+            hold_ms,
+            stuck,
+            session,
+            terms,
+            state,
+        },
+    )
+}
+
 /// A heart or an answer as sent, and what it is.
 fn heart_message() -> impl Strategy<Value = (Vec<u8>, Seen)> {
-    let numbers = (any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>());
-    (any::<[bool; 2]>(), numbers, prop::collection::vec(any::<u8>(), 0..=heart::STATE_MAX)).prop_map(
-        |([answer, one_way], (sequence, time_us, next_due_ms, hold_ms), state)| {
-            let fields = Fields { sent_us: time_us, next_due_ms, hold_ms, one_way, datagram: false, state: &state };
+    (any::<[bool; 2]>(), any::<u32>(), any::<u64>(), words()).prop_map(
+        |([answer, one_way], sequence, time_us, words)| {
+            let Words { next_due_ms, hold_ms, stuck, session, terms, ref state } = words;
+            let fields = Fields {
+                sent_us: time_us,
+                next_due_ms,
+                hold_ms,
+                one_way,
+                stuck,
+                session,
+                terms,
+                state,
+                ..Fields::default()
+            };
             let owed = Owed { echo_us: time_us, sequence, room: 0 };
             if answer {
                 let frame = built(|out| Protocol::Heart.answer(&owed, &fields, out));
-                (frame, Seen::Answer { sequence, echo_us: Some(time_us), next_due_ms, hold_ms, state })
+                (frame, Seen::Answer { sequence, echo_us: Some(time_us), words })
             } else {
                 let frame = built(|out| Protocol::Heart.beat(sequence, &fields, out));
                 let owed = (!one_way).then_some(Owed { room: frame.len() as u16, ..owed });
-                (frame, Seen::Beat { sequence, owed, next_due_ms, hold_ms, state })
+                (frame, Seen::Beat { sequence, owed, words })
             }
         },
     )

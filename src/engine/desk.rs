@@ -96,8 +96,8 @@ impl Desk {
             next_due_ms: policy.interval_ms,
             hold_ms: policy.hold_time_ms,
             one_way: !policy.answer_expected,
-            datagram: false,
             state,
+            ..Fields::default()
         }
     }
 
@@ -151,7 +151,7 @@ impl Desk {
                 beat(sequence);
             }
             Inbound::Message => portion.credit = true,
-            Inbound::Rejected(_) => {}
+            Inbound::Challenge { .. } | Inbound::Rejected(_) => {}
         });
         portion.desync = desync;
         self.count(Counted::MessagesReceived, messages);

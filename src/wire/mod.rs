@@ -13,7 +13,7 @@ use std::fmt;
 
 pub use framer::Desync;
 use framer::{Framer, Framing, Message};
-pub use heart::Rejection;
+pub use heart::{Rejection, Session, Terms};
 
 /// What a link speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -36,6 +36,7 @@ struct Row {
     frame_max: usize,
     beat: fn(u32, &Fields<'_>, &mut [u8]) -> Option<usize>,
     answer: fn(&Owed, &Fields<'_>, &mut [u8]) -> Option<usize>,
+    challenge: fn(&Owed, Session, &mut [u8]) -> Option<usize>,
     classify: for<'a> fn(&Message<'a>) -> Inbound<'a>,
 }
 
@@ -48,6 +49,7 @@ static TABLE: [Row; 3] = [
         frame_max: 0,
         beat: |_, _, _| Some(0),
         answer: |_, _, _| Some(0),
+        challenge: |_, _, _| None,
         classify: |_| Inbound::Message,
     },
     Row {
@@ -57,6 +59,7 @@ static TABLE: [Row; 3] = [
         frame_max: cmpp::ANSWER_LENGTH,
         beat: cmpp::beat,
         answer: cmpp::answer,
+        challenge: |_, _, _| None,
         classify: cmpp::classify,
     },
     Row {
@@ -66,6 +69,7 @@ static TABLE: [Row; 3] = [
         frame_max: heart::FRAME_MAX,
         beat: heart::beat,
         answer: heart::answer,
+        challenge: heart::challenge,
         classify: heart::classify,
     },
 ];
@@ -87,6 +91,14 @@ pub struct Fields<'a> {
     pub one_way: bool,
     /// The frame leaves in a datagram: an answer must not be larger than its beat.
     pub datagram: bool,
+    /// The sender's application does not respond.
+    pub stuck: bool,
+    /// Which connection the frame belongs to; over datagrams and on sealed links each frame says it.
+    pub session: Option<Session>,
+    /// What the sender would like, while its peer has not acknowledged it.
+    pub terms: Option<Terms>,
+    /// Octets that a seal will append to the frame: they count where the frame has a limit.
+    pub reserve: u16,
     /// The application's state, at most [`heart::STATE_MAX`] octets; empty = none.
     pub state: &'a [u8],
 }
@@ -112,6 +124,13 @@ pub struct Told<'a> {
     pub hold_ms: u32,
     /// It had state to tell and no room for it.
     pub state_left_out: bool,
+    /// Its application does not respond.
+    pub stuck: bool,
+    /// Which connection it means. Where sessions are used, what does not name the receiver's own number as
+    /// [`yours`](Session::yours) proves nothing.
+    pub session: Option<Session>,
+    /// What it would like.
+    pub terms: Option<Terms>,
     /// Its application's state, at most [`heart::STATE_MAX`] octets; empty = none.
     pub state: &'a [u8],
 }
@@ -136,6 +155,16 @@ pub enum Inbound<'a> {
         /// time once the sequence number was found outstanding, and for nothing else.
         echo_us: Option<u64>,
         /// What else it says.
+        told: Told<'a>,
+    },
+    /// Over datagrams: the peer wants to see that we receive what is sent to our address. It proves no life.
+    Challenge {
+        /// The sequence number of our beat, which it repeats.
+        sequence: u32,
+        /// The [`Fields::sent_us`] of our beat, which it repeats.
+        echo_us: u64,
+        /// What else it says: its session's [`mine`](Session::mine) is to be the [`yours`](Session::yours) of our beats
+        /// from now on.
         told: Told<'a>,
     },
     /// Any other message of the protocol.
@@ -181,9 +210,16 @@ impl Protocol {
         (self.row().beat)(sequence, fields, out)
     }
 
-    /// Writes an answer, likewise.
+    /// Writes an answer, likewise. Over datagrams it is never larger than its beat: state is left out for that, and
+    /// terms; `None` if that is not enough.
     pub fn answer(self, owed: &Owed, fields: &Fields<'_>, out: &mut [u8]) -> Option<usize> {
         (self.row().answer)(owed, fields, out)
+    }
+
+    /// Writes the challenge to a beat from an address that has not proved itself, and gives its length. `None`: it does not
+    /// fit, would be larger than the beat, or the protocol has none; nothing is written.
+    pub fn challenge(self, owed: &Owed, session: Session, out: &mut [u8]) -> Option<usize> {
+        (self.row().challenge)(owed, session, out)
     }
 
     /// Takes the first message off the front of what is left of one datagram; `None` when nothing is left. A
@@ -257,7 +293,10 @@ impl Reader {
     /// [`Desync`], after the messages before it; every later call gives the same one.
     pub fn next<'a, 'b: 'a>(&'a mut self, bytes: &mut &'b [u8]) -> Result<Option<Inbound<'a>>, Desync> {
         let message = self.framer.next(bytes)?;
-        Ok(message.map(|message| (self.protocol.row().classify)(&message)))
+        Ok(message.map(|message| match (self.protocol.row().classify)(&message) {
+            Inbound::Challenge { .. } => Inbound::Rejected(Rejection::ChallengeInStream),
+            inbound => inbound,
+        }))
     }
 
     /// Whether a message has begun and is not finished. If so after a portion is used up, it began in that portion when
@@ -289,7 +328,8 @@ mod tests {
     #[test]
     fn frames_built_are_as_long_as_said_and_no_longer_than_their_buffer() {
         let state = [7; heart::STATE_MAX];
-        let fields = Fields { state: &state, ..Fields::default() };
+        let session = Some(Session { mine: 1, yours: 2 });
+        let fields = Fields { state: &state, session, terms: Some(Terms::default()), ..Fields::default() };
         for protocol in TABLE.iter().map(|row| row.protocol) {
             let mut out = [0; FRAME_MAX];
             let beat = protocol.beat(1, &fields, &mut out).unwrap();
