@@ -4,24 +4,29 @@
 mod fields;
 mod octets;
 mod rejection;
+mod seal;
 
 pub use fields::{Session, TERMS_MAX_MS, Terms};
 pub use rejection::Rejection;
+pub use seal::{KeyError, Keys, SEAL_LENGTH, Seal};
 
 use super::framer::{Desync, Field, Framing, Keep, Message};
 use super::{Fields, Inbound, Owed, Told};
 use fields::{Contents, FIELD_HEADER, SESSION_LENGTH, TERMS_LENGTH};
 use octets::put;
+use seal::Claim;
 
 const MAGIC: [u8; 2] = *b"HB";
 const VERSION: u8 = 1;
+/// Where the length stands.
+const LENGTH_AT: usize = 6;
 
 /// Octets of the header, which is a whole beat when there is no state.
 pub const HEADER: usize = 28;
 /// The most octets of state in a beat or an answer.
 pub const STATE_MAX: usize = 1024;
-/// The longest frame that is built, in octets. Longer ones, up to the maximum of [`FRAMING`], are read.
-pub const FRAME_MAX: usize = HEADER + SESSION_LENGTH + TERMS_LENGTH + FIELD_HEADER + STATE_MAX;
+/// The longest frame that is built, its seal included, in octets. Longer ones, up to the maximum of [`FRAMING`], are read.
+pub const FRAME_MAX: usize = HEADER + SESSION_LENGTH + TERMS_LENGTH + FIELD_HEADER + STATE_MAX + SEAL_LENGTH;
 
 const FLAG_ONE_WAY: u16 = 0x0001;
 const FLAG_STATE_LEFT_OUT: u16 = 0x0002;
@@ -32,7 +37,7 @@ const FLAGS_CRITICAL: u16 = 0xff00;
 /// datagram carries unfragmented wherever IPv6 does.
 pub const FRAMING: Framing = Framing {
     begins_with: &MAGIC,
-    length: Field::big(6, 2),
+    length: Field::big(LENGTH_AT as u8, 2),
     adjust: 0,
     header_minimum: HEADER as u8,
     maximum: 1200,
@@ -130,7 +135,16 @@ fn room_beside(fields: &Fields<'_>, room: usize) -> usize {
 
 /// Says what a complete message is.
 pub(super) fn classify<'a>(message: &Message<'a>) -> Inbound<'a> {
-    let frame = match decode(message.head()) {
+    say(message, decode(message.head()))
+}
+
+/// Says what a complete message of a sealed link is.
+pub(super) fn classify_sealed<'a>(message: &Message<'a>, seal: &mut Seal) -> Inbound<'a> {
+    say(message, decode_sealed(message.head(), seal))
+}
+
+fn say<'a>(message: &Message<'a>, decoded: Result<Frame<'a>, Rejection>) -> Inbound<'a> {
+    let frame = match decoded {
         Ok(frame) => frame,
         Err(rejection) => return Inbound::Rejected(rejection),
     };
@@ -177,6 +191,18 @@ fn encode(frame: &Frame<'_>, room: usize, out: &mut [u8]) -> Option<usize> {
 /// # Errors
 /// Why it is rejected.
 pub fn decode(octets: &[u8]) -> Result<Frame<'_>, Rejection> {
+    take_apart(octets, false).map(|(frame, _)| frame)
+}
+
+/// Takes a frame of a sealed link apart, if the seal is right. What has no fields that are looked at has none.
+fn decode_sealed<'a>(octets: &'a [u8], seal: &mut Seal) -> Result<Frame<'a>, Rejection> {
+    let (frame, claim) = take_apart(octets, true)?;
+    seal.open(octets, claim, frame.session, frame.kind == Kind::Challenge)?;
+    Ok(frame)
+}
+
+/// The frame, and the seal that it claims to have where seals are known.
+fn take_apart(octets: &[u8], seals_known: bool) -> Result<(Frame<'_>, Option<Claim>), Rejection> {
     let mut rest = octets;
     let magic: [u8; 2] = get(&mut rest)?;
     let [version, kind] = get(&mut rest)?;
@@ -205,17 +231,17 @@ pub fn decode(octets: &[u8]) -> Result<Frame<'_>, Rejection> {
         state: &[],
     };
     if matches!(frame.kind, Kind::Other(_)) {
-        return Ok(frame);
+        return Ok((frame, None));
     }
     if flags & FLAGS_CRITICAL != 0 {
         return Err(Rejection::Flags(flags & FLAGS_CRITICAL));
     }
-    let Contents { session, terms, state } = Contents::read(rest)?;
+    let (Contents { session, terms, state }, claim) = Contents::read(rest, seals_known)?;
     if frame.kind == Kind::Challenge && session.is_none() {
         return Err(Rejection::NoSession);
     }
     (frame.session, frame.terms, frame.state) = (session, terms, state.unwrap_or_default());
-    Ok(frame)
+    Ok((frame, claim))
 }
 
 fn get<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Rejection> {
@@ -248,7 +274,8 @@ impl Kind {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::fields::SESSION_LENGTH;
     use super::*;
 
     const HEART: Fields<'static> = Fields {
@@ -269,7 +296,7 @@ mod tests {
     const OWED: Owed = Owed { echo_us: 1_000_000, sequence: 7, room: HEADER as u16 };
 
     /// The octets of an indented line of `docs/heart-frame.md`.
-    fn example(number: usize) -> Vec<u8> {
+    pub(super) fn example(number: usize) -> Vec<u8> {
         let page = include_str!("../../docs/heart-frame.md");
         let line = page.lines().filter(|line| line.starts_with("    4842")).nth(number).expect("an example");
         let digits: String = line.split_whitespace().collect();
@@ -277,7 +304,7 @@ mod tests {
         (0..digits.len()).step_by(2).map(octet).collect()
     }
 
-    fn built(build: impl Fn(&mut [u8]) -> Option<usize>) -> Vec<u8> {
+    pub(super) fn built(build: impl FnOnce(&mut [u8]) -> Option<usize>) -> Vec<u8> {
         let mut out = [0xaa; FRAME_MAX];
         let length = build(&mut out).expect("room for every frame");
         assert!(out[length..].iter().all(|octet| *octet == 0xaa));
@@ -368,7 +395,7 @@ mod tests {
     fn state_that_is_too_long_is_left_out_whole() {
         let state = [7; STATE_MAX + 1];
         let longest = Fields { session: Some(SESSION), terms: Some(TERMS), state: &state[1..], ..HEART };
-        assert_eq!(built(|out| beat(7, &longest, out)).len(), FRAME_MAX);
+        assert_eq!(built(|out| beat(7, &longest, out)).len(), FRAME_MAX - SEAL_LENGTH);
         let frame = built(|out| beat(7, &Fields { state: &state, ..HEART }, out));
         assert!(decode(&frame).is_ok_and(|frame| frame.state.is_empty() && frame.state_left_out));
     }
@@ -478,6 +505,12 @@ mod tests {
             Rejection::TermsLength(21),
             Rejection::TermsTooLong(u32::MAX),
             Rejection::ChallengeInStream,
+            Rejection::SealLength(29),
+            Rejection::SealNotLast,
+            Rejection::Unsealed,
+            Rejection::UnknownKey(9),
+            Rejection::Forged,
+            Rejection::Replayed,
         ];
         let sentences: std::collections::BTreeSet<String> = all.iter().map(Rejection::to_string).collect();
         assert_eq!(sentences.len(), all.len());

@@ -13,7 +13,7 @@ use std::fmt;
 
 pub use framer::Desync;
 use framer::{Framer, Framing, Message};
-pub use heart::{Rejection, Session, Terms};
+pub use heart::{KeyError, Keys, Rejection, SEAL_LENGTH, Seal, Session, Terms};
 
 /// What a link speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -38,6 +38,7 @@ struct Row {
     answer: fn(&Owed, &Fields<'_>, &mut [u8]) -> Option<usize>,
     challenge: fn(&Owed, Session, &mut [u8]) -> Option<usize>,
     classify: for<'a> fn(&Message<'a>) -> Inbound<'a>,
+    classify_sealed: for<'a> fn(&Message<'a>, &mut Seal) -> Inbound<'a>,
 }
 
 /// In the order of [`Protocol`].
@@ -51,6 +52,7 @@ static TABLE: [Row; 3] = [
         answer: |_, _, _| Some(0),
         challenge: |_, _, _| None,
         classify: |_| Inbound::Message,
+        classify_sealed: unsealed,
     },
     Row {
         protocol: Protocol::Cmpp,
@@ -61,6 +63,7 @@ static TABLE: [Row; 3] = [
         answer: cmpp::answer,
         challenge: |_, _, _| None,
         classify: cmpp::classify,
+        classify_sealed: unsealed,
     },
     Row {
         protocol: Protocol::Heart,
@@ -71,8 +74,14 @@ static TABLE: [Row; 3] = [
         answer: heart::answer,
         challenge: heart::challenge,
         classify: heart::classify,
+        classify_sealed: heart::classify_sealed,
     },
 ];
+
+/// Protocols whose messages cannot be sealed: on a link whose messages must be, none of them counts.
+fn unsealed<'a>(_: &Message<'a>, _: &mut Seal) -> Inbound<'a> {
+    Inbound::Rejected(Rejection::Unsealed)
+}
 
 /// The longest beat or answer that any protocol builds, in octets.
 pub const FRAME_MAX: usize = heart::FRAME_MAX;
@@ -192,7 +201,7 @@ impl Protocol {
         TABLE.iter().map(|row| row.name)
     }
 
-    /// The longest beat or answer of it that is built, in octets; 0 for [`None`](Self::None).
+    /// The longest beat or answer of it that is built, its seal included, in octets; 0 for [`None`](Self::None).
     #[must_use]
     pub fn frame_max(self) -> usize {
         self.row().frame_max
@@ -224,8 +233,9 @@ impl Protocol {
 
     /// Takes the first message off the front of what is left of one datagram; `None` when nothing is left. A
     /// datagram holds whole messages only: what is not one takes the rest of the datagram with it as
-    /// [`Inbound::Rejected`]. For [`None`](Self::None) a datagram is one [`Inbound::Message`].
-    pub fn datagram<'a>(self, bytes: &mut &'a [u8]) -> Option<Inbound<'a>> {
+    /// [`Inbound::Rejected`]. For [`None`](Self::None) a datagram is one [`Inbound::Message`]. With a seal every message
+    /// must be sealed, as in [`Reader::next_sealed`].
+    pub fn datagram<'a>(self, bytes: &mut &'a [u8], seal: Option<&mut Seal>) -> Option<Inbound<'a>> {
         if bytes.is_empty() {
             return None;
         }
@@ -233,16 +243,23 @@ impl Protocol {
             Some(framing) => framing.first(bytes),
             None => {
                 *bytes = &[];
-                return Some(Inbound::Message);
+                return Some(if seal.is_some() { Inbound::Rejected(Rejection::Unsealed) } else { Inbound::Message });
             }
         };
         let rejection = match found {
-            Ok(Some(message)) => return Some((self.row().classify)(&message)),
+            Ok(Some(message)) => return Some(self.classify(&message, seal)),
             Ok(None) => Rejection::Truncated,
             Err(desync) => Rejection::NotAFrame(desync),
         };
         *bytes = &[];
         Some(Inbound::Rejected(rejection))
+    }
+
+    fn classify<'a>(self, message: &Message<'a>, seal: Option<&mut Seal>) -> Inbound<'a> {
+        match seal {
+            Some(seal) => (self.row().classify_sealed)(message, seal),
+            None => (self.row().classify)(message),
+        }
     }
 
     fn row(self) -> &'static Row {
@@ -292,8 +309,22 @@ impl Reader {
     /// # Errors
     /// [`Desync`], after the messages before it; every later call gives the same one.
     pub fn next<'a, 'b: 'a>(&'a mut self, bytes: &mut &'b [u8]) -> Result<Option<Inbound<'a>>, Desync> {
+        self.next_sealed(bytes, None)
+    }
+
+    /// As [`next`](Self::next), for a link whose messages must be sealed if there is a `seal`. What has no valid one is
+    /// [`Inbound::Rejected`], whatever kind of message it is. Without a `seal` a sealed message is rejected, as it has a
+    /// field that must be understood.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn next_sealed<'a, 'b: 'a>(
+        &'a mut self,
+        bytes: &mut &'b [u8],
+        seal: Option<&mut Seal>,
+    ) -> Result<Option<Inbound<'a>>, Desync> {
         let message = self.framer.next(bytes)?;
-        Ok(message.map(|message| match (self.protocol.row().classify)(&message) {
+        Ok(message.map(|message| match self.protocol.classify(&message, seal) {
             Inbound::Challenge { .. } => Inbound::Rejected(Rejection::ChallengeInStream),
             inbound => inbound,
         }))
@@ -334,7 +365,8 @@ mod tests {
             let mut out = [0; FRAME_MAX];
             let beat = protocol.beat(1, &fields, &mut out).unwrap();
             let answer = protocol.answer(&Owed::default(), &fields, &mut out).unwrap();
-            assert_eq!(beat.max(answer), protocol.frame_max());
+            let seal = if protocol == Protocol::Heart { SEAL_LENGTH } else { 0 };
+            assert_eq!(beat.max(answer) + seal, protocol.frame_max());
             for short in 0..beat {
                 assert_eq!(protocol.beat(1, &fields, &mut out[..short]), None);
             }
@@ -349,8 +381,8 @@ mod tests {
         assert_eq!(Protocol::None.beat(1, &Fields::default(), &mut []), Some(0));
         assert!(Reader::new(Protocol::None).is_none());
         let mut bytes = &b"anything"[..];
-        assert_eq!(Protocol::None.datagram(&mut bytes), Some(Inbound::Message));
-        assert_eq!(Protocol::None.datagram(&mut bytes), None);
+        assert_eq!(Protocol::None.datagram(&mut bytes, None), Some(Inbound::Message));
+        assert_eq!(Protocol::None.datagram(&mut bytes, None), None);
     }
 
     #[test]

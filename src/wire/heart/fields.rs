@@ -1,6 +1,7 @@
 //! What follows the header: fields, each with number, length and value.
 
 use super::octets::{get, put};
+use super::seal::Claim;
 use super::{Rejection, STATE_MAX};
 
 /// Octets of number and length, before the value.
@@ -9,6 +10,7 @@ pub const FIELD_CRITICAL: u16 = 0x8000;
 const FIELD_PADDING: u16 = 0;
 const FIELD_STATE: u16 = 1;
 pub const FIELD_SESSION: u16 = 2;
+pub const FIELD_SEAL: u16 = 4;
 pub const FIELD_TERMS: u16 = 5;
 
 /// Octets of a session's value, and of that of terms.
@@ -103,9 +105,9 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Reads fields up to the end.
-    pub fn read(mut fields: &'a [u8]) -> Result<Self, Rejection> {
-        let mut contents = Self::default();
+    /// Reads fields up to the end. Where seals are known one is told beside the rest.
+    pub fn read(mut fields: &'a [u8], seals_known: bool) -> Result<(Self, Option<Claim>), Rejection> {
+        let (mut contents, mut claim) = (Self::default(), None);
         while !fields.is_empty() {
             let (number, value) = field(&mut fields).ok_or(Rejection::FieldTruncated)?;
             match number & !FIELD_CRITICAL {
@@ -113,11 +115,13 @@ impl<'a> Contents<'a> {
                 FIELD_STATE => once(&mut contents.state, state(value)?, Rejection::StateTwice)?,
                 FIELD_SESSION => once(&mut contents.session, session(value)?, Rejection::SessionTwice)?,
                 FIELD_TERMS => once(&mut contents.terms, terms(value)?, Rejection::TermsTwice)?,
+                FIELD_SEAL if seals_known && !fields.is_empty() => return Err(Rejection::SealNotLast),
+                FIELD_SEAL if seals_known => claim = Some(seal(value)?),
                 unknown if number & FIELD_CRITICAL != 0 => return Err(Rejection::Field(unknown)),
                 _ => {}
             }
         }
-        Ok(contents)
+        Ok((contents, claim))
     }
 }
 
@@ -156,6 +160,10 @@ fn terms(value: &[u8]) -> Result<Terms, Rejection> {
         Some(ms) => Err(Rejection::TermsTooLong(ms)),
         None => Ok(terms),
     }
+}
+
+fn seal(value: &[u8]) -> Result<Claim, Rejection> {
+    Claim::read(value).ok_or(Rejection::SealLength(value.len() as u16))
 }
 
 /// Takes a field off the front: its number with the critical bit, and its value.

@@ -1,6 +1,7 @@
 //! Why a message was rejected, in sentences.
 
-use super::fields::{FIELD_SESSION, FIELD_TERMS, SESSION, TERMS, TERMS_MAX_MS};
+use super::fields::{FIELD_SEAL, FIELD_SESSION, FIELD_TERMS, SESSION, TERMS, TERMS_MAX_MS};
+use super::seal::SEAL;
 use super::{STATE_MAX, VERSION};
 use crate::wire::framer::Desync;
 use std::fmt;
@@ -45,6 +46,18 @@ pub enum Rejection {
     TermsTooLong(u32),
     /// It is a challenge, and came in a stream.
     ChallengeInStream,
+    /// Its seal has another length than a seal has.
+    SealLength(u16),
+    /// A field follows its seal, which so does not cover it.
+    SealNotLast,
+    /// It has no seal, on a link whose frames are sealed.
+    Unsealed,
+    /// It is sealed with a key that is not known.
+    UnknownKey(u32),
+    /// Its seal is not that of the key and of what it covers.
+    Forged,
+    /// It was heard before, or is too old to tell.
+    Replayed,
 }
 
 impl fmt::Display for Rejection {
@@ -77,6 +90,14 @@ impl fmt::Display for Rejection {
                 write!(f, "the terms in the frame say {ms} ms, at most {TERMS_MAX_MS} are allowed")
             }
             Self::ChallengeInStream => f.write_str("the frame is a challenge, which is for datagrams only"),
+            Self::SealLength(length) => {
+                write!(f, "the seal in the frame has {length} octets, field {FIELD_SEAL} has {SEAL}")
+            }
+            Self::SealNotLast => f.write_str("the seal in the frame is not its last field"),
+            Self::Unsealed => f.write_str("the frame has no seal, and on this link every frame must have one"),
+            Self::UnknownKey(id) => write!(f, "the frame is sealed with key {id}, which is not known here"),
+            Self::Forged => f.write_str("the seal in the frame is not that of its key and its octets"),
+            Self::Replayed => f.write_str("the frame was heard before, or is too old to tell"),
         }
     }
 }
