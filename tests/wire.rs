@@ -1,29 +1,46 @@
 //! What comes out of streams and datagrams, whatever portions they arrive in and whatever is in them.
 
 use hbeat::wire::framer::Desync;
-use hbeat::wire::{FRAME_MAX, Fields, Inbound, Owed, Protocol, Reader, Rejection, cmpp, heart};
+use hbeat::wire::{
+    FRAME_MAX, Fields, Inbound, Keys, Owed, Protocol, Reader, Rejection, SEAL_LENGTH, Seal, Session, Terms, Told, cmpp,
+    heart,
+};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// What an [`Inbound`] says, in a form that outlives the bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Seen {
-    Beat { sequence: u32, owed: Option<Owed>, next_due_ms: u32, hold_ms: u32, state: Vec<u8> },
-    Answer { sequence: u32, echo_us: Option<u64>, next_due_ms: u32, hold_ms: u32, state: Vec<u8> },
+    Beat { sequence: u32, owed: Option<Owed>, words: Words },
+    Answer { sequence: u32, echo_us: Option<u64>, words: Words },
+    Challenge { sequence: u32, echo_us: u64, words: Words },
     Message,
     Rejected(Rejection),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Words {
+    next_due_ms: u32,
+    hold_ms: u32,
+    stuck: bool,
+    session: Option<Session>,
+    terms: Option<Terms>,
+    state: Vec<u8>,
+}
+
+impl From<Told<'_>> for Words {
+    fn from(told: Told<'_>) -> Self {
+        let Told { next_due_ms, hold_ms, stuck, session, terms, state, .. } = told;
+        Self { next_due_ms, hold_ms, stuck, session, terms, state: state.to_vec() }
+    }
 }
 
 impl From<Inbound<'_>> for Seen {
     fn from(inbound: Inbound<'_>) -> Self {
         match inbound {
-            Inbound::Beat { sequence, owed, told } => {
-                let (next_due_ms, hold_ms, state) = (told.next_due_ms, told.hold_ms, told.state.to_vec());
-                Self::Beat { sequence, owed, next_due_ms, hold_ms, state }
-            }
-            Inbound::Answer { sequence, echo_us, told } => {
-                let (next_due_ms, hold_ms, state) = (told.next_due_ms, told.hold_ms, told.state.to_vec());
-                Self::Answer { sequence, echo_us, next_due_ms, hold_ms, state }
-            }
+            Inbound::Beat { sequence, owed, told } => Self::Beat { sequence, owed, words: told.into() },
+            Inbound::Answer { sequence, echo_us, told } => Self::Answer { sequence, echo_us, words: told.into() },
+            Inbound::Challenge { sequence, echo_us, told } => Self::Challenge { sequence, echo_us, words: told.into() },
             Inbound::Message => Self::Message,
             Inbound::Rejected(rejection) => Self::Rejected(rejection),
         }
@@ -94,11 +111,11 @@ fn cmpp(total_length: u32, command: u32, sequence: u32, body: &[u8]) -> Vec<u8> 
 
 fn cmpp_beat(sequence: u32) -> Seen {
     let owed = Some(Owed { sequence, ..Owed::default() });
-    Seen::Beat { sequence, owed, next_due_ms: 0, hold_ms: 0, state: Vec::new() }
+    Seen::Beat { sequence, owed, words: Words::default() }
 }
 
 fn cmpp_answer(sequence: u32) -> Seen {
-    Seen::Answer { sequence, echo_us: None, next_due_ms: 0, hold_ms: 0, state: Vec::new() }
+    Seen::Answer { sequence, echo_us: None, words: Words::default() }
 }
 
 // The answer variants of real gateways, each followed by a DELIVER with a body, a beat and an answer.
@@ -228,7 +245,8 @@ fn heart_fields() -> Fields<'static> {
 
 fn heart_seen(sequence: u32, length: usize) -> Seen {
     let owed = Some(Owed { echo_us: 5_000_001, sequence, room: length as u16 });
-    Seen::Beat { sequence, owed, next_due_ms: 9_000, hold_ms: 30_000, state: STATE.to_vec() }
+    let words = Words { next_due_ms: 9_000, hold_ms: 30_000, state: STATE.to_vec(), ..Words::default() };
+    Seen::Beat { sequence, owed, words }
 }
 
 #[test]
@@ -246,20 +264,40 @@ fn golden_heart_frames() {
 #[test]
 fn a_beat_and_its_answer_there_and_back() {
     let frame = built(|out| Protocol::Heart.beat(7, &heart_fields(), out));
-    let Inbound::Beat { owed: Some(owed), .. } = Protocol::Heart.datagram(&mut &frame[..]).unwrap() else {
+    let Inbound::Beat { owed: Some(owed), .. } = Protocol::Heart.datagram(&mut &frame[..], None).unwrap() else {
         panic!("a beat that wants an answer");
     };
     let reply = Fields { hold_ms: 4, state: b"fine", ..Fields::default() };
     let answer = built(|out| Protocol::Heart.answer(&owed, &reply, out));
-    let seen =
-        Seen::Answer { sequence: 7, echo_us: Some(5_000_001), next_due_ms: 0, hold_ms: 4, state: b"fine".to_vec() };
+    let words = Words { hold_ms: 4, state: b"fine".to_vec(), ..Words::default() };
+    let seen = Seen::Answer { sequence: 7, echo_us: Some(5_000_001), words };
     assert_eq!(hear_every_way(Protocol::Heart, &answer).seen, [seen]);
+}
+
+#[test]
+fn a_challenge_is_for_datagrams_and_no_larger_than_its_beat() {
+    let session = Session { mine: 5, yours: 0 };
+    let frame = built(|out| Protocol::Heart.beat(7, &Fields { session: Some(session), ..heart_fields() }, out));
+    let Some(Inbound::Beat { owed: Some(owed), .. }) = Protocol::Heart.datagram(&mut &frame[..], None) else {
+        panic!("a beat that wants an answer");
+    };
+    let cookie = Session { mine: 9, yours: 5 };
+    let challenge = built(|out| Protocol::Heart.challenge(&owed, cookie, out));
+    assert!(challenge.len() <= frame.len());
+    let words = Words { session: Some(cookie), ..Words::default() };
+    assert_eq!(datagram(Protocol::Heart, &challenge), [Seen::Challenge { sequence: 7, echo_us: 5_000_001, words }]);
+    let in_stream = vec![Seen::Rejected(Rejection::ChallengeInStream)];
+    assert_eq!(hear_every_way(Protocol::Heart, &challenge).seen, in_stream);
+    // A beat without a session has no room for one.
+    let bare = Owed { room: heart::HEADER as u16, ..owed };
+    assert_eq!(Protocol::Heart.challenge(&bare, cookie, &mut [0; FRAME_MAX]), None);
+    assert_eq!(Protocol::Cmpp.challenge(&owed, cookie, &mut [0; FRAME_MAX]), None);
 }
 
 #[test]
 fn a_one_way_beat_wants_no_answer() {
     let frame = built(|out| Protocol::Heart.beat(7, &Fields { one_way: true, ..Fields::default() }, out));
-    let inbound = Protocol::Heart.datagram(&mut &frame[..]);
+    let inbound = Protocol::Heart.datagram(&mut &frame[..], None);
     assert!(matches!(inbound, Some(Inbound::Beat { sequence: 7, owed: None, .. })));
 }
 
@@ -286,7 +324,7 @@ fn a_stream_that_is_not_ours_is_lost_at_once() {
 
 fn datagram(protocol: Protocol, mut bytes: &[u8]) -> Vec<Seen> {
     let mut seen = Vec::new();
-    while let Some(inbound) = protocol.datagram(&mut bytes) {
+    while let Some(inbound) = protocol.datagram(&mut bytes, None) {
         seen.push(inbound.into());
     }
     assert!(bytes.is_empty());
@@ -304,6 +342,81 @@ fn a_datagram_holds_whole_frames_and_nothing_else() {
     assert_eq!(stray(b"whatever"), [first, Seen::Rejected(Rejection::NotAFrame(Desync::Beginning))]);
     assert_eq!(datagram(Protocol::Heart, b""), []);
     assert_eq!(datagram(Protocol::Cmpp, &beat(Protocol::Cmpp, 7)), [cmpp_beat(7)]);
+}
+
+// Sealed.
+
+const KEY: &[u8] = b"a key of both ends";
+
+fn keys(keys: &[(u32, &[u8])]) -> Arc<Keys> {
+    Arc::new(Keys::new(keys).expect("keys that can be used"))
+}
+
+/// A sealed beat with that sequence.
+fn sealed(seal: &mut Seal, sequence: u32) -> Vec<u8> {
+    let session = Some(Session { mine: 17, yours: 4 });
+    let fields = Fields { session, reserve: SEAL_LENGTH as u16, ..heart_fields() };
+    built(|out| {
+        let length = Protocol::Heart.beat(sequence, &fields, out)?;
+        seal.close(out, length)
+    })
+}
+
+/// What of a stream, in portions, is accepted (the sequences of its beats) and what is wrong with the rest.
+fn hear_sealed<'a>(seal: &mut Seal, portions: impl IntoIterator<Item = &'a [u8]>) -> Vec<Result<u32, Rejection>> {
+    let mut reader = Reader::new(Protocol::Heart).unwrap();
+    let mut heard = Vec::new();
+    for mut bytes in portions {
+        while let Ok(Some(inbound)) = reader.next_sealed(&mut bytes, Some(seal)) {
+            heard.push(match inbound {
+                Inbound::Beat { sequence, .. } => Ok(sequence),
+                Inbound::Rejected(rejection) => Err(rejection),
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    heard
+}
+
+#[test]
+fn a_sealed_link_takes_nothing_that_is_forged_replayed_or_bare_and_goes_on() {
+    let (mut ours, mut theirs) = (Seal::new(keys(&[(1, KEY)])), Seal::new(keys(&[(1, KEY)])));
+    let (first, second) = (sealed(&mut ours, 1), sealed(&mut ours, 2));
+    let mut forged = second.clone();
+    forged[20] ^= 1;
+    let foreign = sealed(&mut Seal::new(keys(&[(1, b"a key of someone else")])), 9);
+    let unknown = sealed(&mut Seal::new(keys(&[(2, KEY)])), 9);
+    let bare = beat(Protocol::Heart, 9);
+    let mut other = beat(Protocol::Heart, 9);
+    other[3] = 200;
+    let stream =
+        [&second, &forged, &foreign, &unknown, &bare, &other, &first, &first, &second].map(|f| &f[..]).concat();
+    let expected = [
+        Ok(2),
+        Err(Rejection::Forged),
+        Err(Rejection::Forged),
+        Err(Rejection::UnknownKey(2)),
+        Err(Rejection::Unsealed),
+        Err(Rejection::Unsealed),
+        Ok(1),
+        Err(Rejection::Replayed),
+        Err(Rejection::Replayed),
+    ];
+    assert_eq!(hear_sealed(&mut theirs, stream.chunks(7)), expected);
+    // One that is sealed means nothing to a link that is not.
+    assert_eq!(hear(Protocol::Heart, [&first[..]]).seen, [Seen::Rejected(Rejection::Field(4))]);
+}
+
+#[test]
+fn two_keys_are_valid_and_a_third_is_not() {
+    let (a, b, c) = (&[1; 16][..], &[2; 32][..], &[3; 64][..]);
+    let mut theirs = Seal::new(keys(&[(1, a), (2, b)]));
+    let frames = [(1, a), (2, b), (3, c)].map(|key| sealed(&mut Seal::new(keys(&[key])), key.0));
+    // Each first of its own seal, so each has counter 1: the window takes one.
+    assert_eq!(hear_sealed(&mut theirs, [&frames[0][..]]), [Ok(1)]);
+    let mut theirs = Seal::new(keys(&[(1, a), (2, b)]));
+    assert_eq!(hear_sealed(&mut theirs, [&frames[1][..]]), [Ok(2)]);
+    assert_eq!(hear_sealed(&mut theirs, [&frames[2][..]]), [Err(Rejection::UnknownKey(3))]);
 }
 
 // Anything at all.
@@ -350,28 +463,62 @@ fn cmpp_message() -> impl Strategy<Value = (Vec<u8>, Seen)> {
     })
 }
 
+fn session() -> impl Strategy<Value = Session> {
+    (1..=u64::MAX, any::<u64>()).prop_map(|(mine, yours)| Session { mine, yours })
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let ms = || 0..=heart::TERMS_MAX_MS;
+    (any::<[u16; 2]>(), ms(), ms(), ms(), any::<u32>()).prop_map(
+        |([generation, acknowledged], interval_ms, least_ms, hold_ms, capabilities)| Terms {
+            generation,
+            acknowledged,
+            interval_ms,
+            least_ms,
+            hold_ms,
+            capabilities,
+        },
+    )
+}
+
+fn words() -> impl Strategy<Value = Words> {
+    let parts = (prop::option::of(session()), prop::option::of(terms()));
+    (any::<[u32; 2]>(), any::<bool>(), parts, prop::collection::vec(any::<u8>(), 0..=heart::STATE_MAX)).prop_map(
+        |([next_due_ms, hold_ms], stuck, (session, terms), state)| Words {
+            next_due_ms,
+            hold_ms,
+            stuck,
+            session,
+            terms,
+            state,
+        },
+    )
+}
+
 /// A heart or an answer as sent, and what it is.
 fn heart_message() -> impl Strategy<Value = (Vec<u8>, Seen)> {
-    let numbers = (any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>());
-    (any::<[bool; 2]>(), numbers, prop::collection::vec(any::<u8>(), 0..=heart::STATE_MAX)).prop_map(
-        |([answer, one_way], (sequence, time_us, next_due_ms, hold_ms), state)| {
+    (any::<[bool; 2]>(), any::<u32>(), any::<u64>(), words()).prop_map(
+        |([answer, one_way], sequence, time_us, words)| {
+            let Words { next_due_ms, hold_ms, stuck, session, terms, ref state } = words;
             let fields = Fields {
                 sent_us: time_us,
                 next_due_ms,
                 hold_ms,
                 one_way,
-                stuck: false,
-                datagram: false,
-                state: &state,
+                stuck,
+                session,
+                terms,
+                state,
+                ..Fields::default()
             };
             let owed = Owed { echo_us: time_us, sequence, room: 0 };
             if answer {
                 let frame = built(|out| Protocol::Heart.answer(&owed, &fields, out));
-                (frame, Seen::Answer { sequence, echo_us: Some(time_us), next_due_ms, hold_ms, state })
+                (frame, Seen::Answer { sequence, echo_us: Some(time_us), words })
             } else {
                 let frame = built(|out| Protocol::Heart.beat(sequence, &fields, out));
                 let owed = (!one_way).then_some(Owed { room: frame.len() as u16, ..owed });
-                (frame, Seen::Beat { sequence, owed, next_due_ms, hold_ms, state })
+                (frame, Seen::Beat { sequence, owed, words })
             }
         },
     )
@@ -418,11 +565,72 @@ proptest! {
             let place = place.index(frame.len());
             frame[place] = octet;
         }
+        // A seal that nobody made never opens, in a datagram or in a stream.
+        let mut seal = Seal::new(keys(&[(1, KEY)]));
+        let mut bytes = &frame[..];
+        while let Some(inbound) = Protocol::Heart.datagram(&mut bytes, Some(&mut seal)) {
+            prop_assert!(matches!(inbound, Inbound::Rejected(_)));
+        }
+        prop_assert!(hear_sealed(&mut seal, cut(&frame, &sizes)).iter().all(Result::is_err));
         if let Ok(decoded) = heart::decode(&frame) {
             prop_assert!(decoded.state.len() <= heart::STATE_MAX);
         }
         prop_assert!(heart::decode(&frame[..length.index(frame.len())]).is_err());
         prop_assert_eq!(hear(Protocol::Heart, cut(&frame, &sizes)), hear(Protocol::Heart, [&frame[..]]));
         datagram(Protocol::Heart, &frame);
+    }
+
+    #[test]
+    fn any_octets_are_used_up_and_open_no_seal(stream in octets(), sizes in sizes()) {
+        let mut seal = Seal::new(keys(&[(1, KEY)]));
+        prop_assert!(hear_sealed(&mut seal, cut(&stream, &sizes)).iter().all(Result::is_err));
+        let mut bytes = &stream[..];
+        while let Some(inbound) = Protocol::Heart.datagram(&mut bytes, Some(&mut seal)) {
+            prop_assert!(matches!(inbound, Inbound::Rejected(_)));
+        }
+        prop_assert!(bytes.is_empty());
+    }
+
+    /// Sent again and in any order: each once, and only what is within 64 of the newest.
+    #[test]
+    fn sealed_frames_come_out_once_however_they_arrive(
+        order in prop::collection::vec(0usize..100, 0..300), sizes in sizes(),
+    ) {
+        let mut ours = Seal::new(keys(&[(1, KEY)]));
+        let frames: Vec<_> = (0..100).map(|sequence| sealed(&mut ours, sequence)).collect();
+        let stream: Vec<u8> = order.iter().flat_map(|index| frames[*index].clone()).collect();
+        let heard = hear_sealed(&mut Seal::new(keys(&[(1, KEY)])), cut(&stream, &sizes));
+        prop_assert_eq!(heard.len(), order.len());
+        let (mut seen, mut newest) = (std::collections::BTreeSet::new(), 0);
+        for (index, heard) in order.into_iter().zip(heard) {
+            let is_new = index + 64 > newest && seen.insert(index);
+            prop_assert_eq!(heard, if is_new { Ok(index as u32) } else { Err(Rejection::Replayed) });
+            newest = newest.max(index);
+        }
+    }
+
+    /// Any word of any frame, with any bit changed.
+    #[test]
+    fn a_sealed_frame_says_what_was_sealed_or_nothing(
+        words in words(), session in session(), bit in any::<prop::sample::Index>(), sizes in sizes(),
+    ) {
+        let Words { next_due_ms, hold_ms, stuck, terms, ref state, .. } = words;
+        let reserve = SEAL_LENGTH as u16;
+        let fields =
+            Fields { next_due_ms, hold_ms, stuck, session: Some(session), terms, state, reserve, ..Fields::default() };
+        let mut ours = Seal::new(keys(&[(1, KEY)]));
+        let mut frame = built(|out| {
+            let length = Protocol::Heart.beat(7, &fields, out)?;
+            ours.close(out, length)
+        });
+        let mut theirs = Seal::new(keys(&[(2, b"the next key of both ends"), (1, KEY)]));
+        let Some(Inbound::Beat { told, .. }) = Protocol::Heart.datagram(&mut &frame[..], Some(&mut theirs)) else {
+            return Err(TestCaseError::fail("a beat"));
+        };
+        prop_assert_eq!(Words::from(told), Words { session: Some(session), ..words.clone() });
+        let bit = bit.index(frame.len() * 8);
+        frame[bit / 8] ^= 1 << (bit % 8);
+        let mut fresh = Seal::new(keys(&[(1, KEY)]));
+        prop_assert!(hear_sealed(&mut fresh, cut(&frame, &sizes)).iter().all(Result::is_err));
     }
 }

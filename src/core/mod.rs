@@ -1,6 +1,7 @@
 //! The decisions: when to beat, when to wait, when to give a verdict. Pure: time is an argument, output is a
 //! value; no clock, no thread, no socket, no `unsafe`.
 
+mod agreement;
 mod backoff;
 pub mod jitter;
 mod link;
@@ -10,6 +11,7 @@ mod step;
 mod time;
 mod wheel;
 
+pub use agreement::{Agreed, Agreement, Offer, agree};
 pub use backoff::{Attempts, Backoff, RateCap};
 pub use link::{Link, PAUSE_MS, Side};
 pub use police::{Conduct, Police};

@@ -100,8 +100,8 @@ impl Desk {
             hold_ms: policy.hold_time_ms,
             one_way: !policy.answer_expected,
             stuck,
-            datagram: false,
             state,
+            ..Fields::default()
         }
     }
 
@@ -155,7 +155,7 @@ impl Desk {
                 portion.credit = true;
                 feed.data = true;
             }
-            Inbound::Rejected(_) => {}
+            Inbound::Challenge { .. } | Inbound::Rejected(_) => {}
         });
         portion.desync = desync;
         self.count(Counted::MessagesReceived, messages);

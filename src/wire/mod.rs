@@ -13,7 +13,7 @@ use std::fmt;
 
 pub use framer::Desync;
 use framer::{Framer, Framing, Message};
-pub use heart::Rejection;
+pub use heart::{KeyError, Keys, Rejection, SEAL_LENGTH, Seal, Session, Terms};
 
 /// What a link speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -36,7 +36,9 @@ struct Row {
     frame_max: usize,
     beat: fn(u32, &Fields<'_>, &mut [u8]) -> Option<usize>,
     answer: fn(&Owed, &Fields<'_>, &mut [u8]) -> Option<usize>,
+    challenge: fn(&Owed, Session, &mut [u8]) -> Option<usize>,
     classify: for<'a> fn(&Message<'a>) -> Inbound<'a>,
+    classify_sealed: for<'a> fn(&Message<'a>, &mut Seal) -> Inbound<'a>,
 }
 
 /// In the order of [`Protocol`].
@@ -48,7 +50,9 @@ static TABLE: [Row; 3] = [
         frame_max: 0,
         beat: |_, _, _| Some(0),
         answer: |_, _, _| Some(0),
+        challenge: |_, _, _| None,
         classify: |_| Inbound::Message,
+        classify_sealed: unsealed,
     },
     Row {
         protocol: Protocol::Cmpp,
@@ -57,7 +61,9 @@ static TABLE: [Row; 3] = [
         frame_max: cmpp::ANSWER_LENGTH,
         beat: cmpp::beat,
         answer: cmpp::answer,
+        challenge: |_, _, _| None,
         classify: cmpp::classify,
+        classify_sealed: unsealed,
     },
     Row {
         protocol: Protocol::Heart,
@@ -66,9 +72,16 @@ static TABLE: [Row; 3] = [
         frame_max: heart::FRAME_MAX,
         beat: heart::beat,
         answer: heart::answer,
+        challenge: heart::challenge,
         classify: heart::classify,
+        classify_sealed: heart::classify_sealed,
     },
 ];
+
+/// Protocols whose messages cannot be sealed: on a link whose messages must be, none of them counts.
+fn unsealed<'a>(_: &Message<'a>, _: &mut Seal) -> Inbound<'a> {
+    Inbound::Rejected(Rejection::Unsealed)
+}
 
 /// The longest beat or answer that any protocol builds, in octets.
 pub const FRAME_MAX: usize = heart::FRAME_MAX;
@@ -85,10 +98,16 @@ pub struct Fields<'a> {
     pub hold_ms: u32,
     /// The beat wants no answer. Unused in an answer.
     pub one_way: bool,
-    /// The sender's application does not respond.
-    pub stuck: bool,
     /// The frame leaves in a datagram: an answer must not be larger than its beat.
     pub datagram: bool,
+    /// The sender's application does not respond.
+    pub stuck: bool,
+    /// Which connection the frame belongs to; over datagrams and on sealed links each frame says it.
+    pub session: Option<Session>,
+    /// What the sender would like, while its peer has not acknowledged it.
+    pub terms: Option<Terms>,
+    /// Octets that a seal will append to the frame: they count where the frame has a limit.
+    pub reserve: u16,
     /// The application's state, at most [`heart::STATE_MAX`] octets; empty = none.
     pub state: &'a [u8],
 }
@@ -114,8 +133,13 @@ pub struct Told<'a> {
     pub hold_ms: u32,
     /// It had state to tell and no room for it.
     pub state_left_out: bool,
-    /// Its application does not respond, as its engine says: the frame proves no life of the application.
+    /// Its application does not respond.
     pub stuck: bool,
+    /// Which connection it means. Where sessions are used, what does not name the receiver's own number as
+    /// [`yours`](Session::yours) proves nothing.
+    pub session: Option<Session>,
+    /// What it would like.
+    pub terms: Option<Terms>,
     /// Its application's state, at most [`heart::STATE_MAX`] octets; empty = none.
     pub state: &'a [u8],
 }
@@ -140,6 +164,16 @@ pub enum Inbound<'a> {
         /// time once the sequence number was found outstanding, and for nothing else.
         echo_us: Option<u64>,
         /// What else it says.
+        told: Told<'a>,
+    },
+    /// Over datagrams: the peer wants to see that we receive what is sent to our address. It proves no life.
+    Challenge {
+        /// The sequence number of our beat, which it repeats.
+        sequence: u32,
+        /// The [`Fields::sent_us`] of our beat, which it repeats.
+        echo_us: u64,
+        /// What else it says: its session's [`mine`](Session::mine) is to be the [`yours`](Session::yours) of our beats
+        /// from now on.
         told: Told<'a>,
     },
     /// Any other message of the protocol.
@@ -167,7 +201,7 @@ impl Protocol {
         TABLE.iter().map(|row| row.name)
     }
 
-    /// The longest beat or answer of it that is built, in octets; 0 for [`None`](Self::None).
+    /// The longest beat or answer of it that is built, its seal included, in octets; 0 for [`None`](Self::None).
     #[must_use]
     pub fn frame_max(self) -> usize {
         self.row().frame_max
@@ -185,15 +219,23 @@ impl Protocol {
         (self.row().beat)(sequence, fields, out)
     }
 
-    /// Writes an answer, likewise.
+    /// Writes an answer, likewise. Over datagrams it is never larger than its beat: state is left out for that, and
+    /// terms; `None` if that is not enough.
     pub fn answer(self, owed: &Owed, fields: &Fields<'_>, out: &mut [u8]) -> Option<usize> {
         (self.row().answer)(owed, fields, out)
     }
 
+    /// Writes the challenge to a beat from an address that has not proved itself, and gives its length. `None`: it does not
+    /// fit, would be larger than the beat, or the protocol has none; nothing is written.
+    pub fn challenge(self, owed: &Owed, session: Session, out: &mut [u8]) -> Option<usize> {
+        (self.row().challenge)(owed, session, out)
+    }
+
     /// Takes the first message off the front of what is left of one datagram; `None` when nothing is left. A
     /// datagram holds whole messages only: what is not one takes the rest of the datagram with it as
-    /// [`Inbound::Rejected`]. For [`None`](Self::None) a datagram is one [`Inbound::Message`].
-    pub fn datagram<'a>(self, bytes: &mut &'a [u8]) -> Option<Inbound<'a>> {
+    /// [`Inbound::Rejected`]. For [`None`](Self::None) a datagram is one [`Inbound::Message`]. With a seal every message
+    /// must be sealed, as in [`Reader::next_sealed`].
+    pub fn datagram<'a>(self, bytes: &mut &'a [u8], seal: Option<&mut Seal>) -> Option<Inbound<'a>> {
         if bytes.is_empty() {
             return None;
         }
@@ -201,16 +243,23 @@ impl Protocol {
             Some(framing) => framing.first(bytes),
             None => {
                 *bytes = &[];
-                return Some(Inbound::Message);
+                return Some(if seal.is_some() { Inbound::Rejected(Rejection::Unsealed) } else { Inbound::Message });
             }
         };
         let rejection = match found {
-            Ok(Some(message)) => return Some((self.row().classify)(&message)),
+            Ok(Some(message)) => return Some(self.classify(&message, seal)),
             Ok(None) => Rejection::Truncated,
             Err(desync) => Rejection::NotAFrame(desync),
         };
         *bytes = &[];
         Some(Inbound::Rejected(rejection))
+    }
+
+    fn classify<'a>(self, message: &Message<'a>, seal: Option<&mut Seal>) -> Inbound<'a> {
+        match seal {
+            Some(seal) => (self.row().classify_sealed)(message, seal),
+            None => (self.row().classify)(message),
+        }
     }
 
     fn row(self) -> &'static Row {
@@ -260,8 +309,25 @@ impl Reader {
     /// # Errors
     /// [`Desync`], after the messages before it; every later call gives the same one.
     pub fn next<'a, 'b: 'a>(&'a mut self, bytes: &mut &'b [u8]) -> Result<Option<Inbound<'a>>, Desync> {
+        self.next_sealed(bytes, None)
+    }
+
+    /// As [`next`](Self::next), for a link whose messages must be sealed if there is a `seal`. What has no valid one is
+    /// [`Inbound::Rejected`], whatever kind of message it is. Without a `seal` a sealed message is rejected, as it has a
+    /// field that must be understood.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn next_sealed<'a, 'b: 'a>(
+        &'a mut self,
+        bytes: &mut &'b [u8],
+        seal: Option<&mut Seal>,
+    ) -> Result<Option<Inbound<'a>>, Desync> {
         let message = self.framer.next(bytes)?;
-        Ok(message.map(|message| (self.protocol.row().classify)(&message)))
+        Ok(message.map(|message| match self.protocol.classify(&message, seal) {
+            Inbound::Challenge { .. } => Inbound::Rejected(Rejection::ChallengeInStream),
+            inbound => inbound,
+        }))
     }
 
     /// Whether a message has begun and is not finished. If so after a portion is used up, it began in that portion when
@@ -293,12 +359,14 @@ mod tests {
     #[test]
     fn frames_built_are_as_long_as_said_and_no_longer_than_their_buffer() {
         let state = [7; heart::STATE_MAX];
-        let fields = Fields { state: &state, ..Fields::default() };
+        let session = Some(Session { mine: 1, yours: 2 });
+        let fields = Fields { state: &state, session, terms: Some(Terms::default()), ..Fields::default() };
         for protocol in TABLE.iter().map(|row| row.protocol) {
             let mut out = [0; FRAME_MAX];
             let beat = protocol.beat(1, &fields, &mut out).unwrap();
             let answer = protocol.answer(&Owed::default(), &fields, &mut out).unwrap();
-            assert_eq!(beat.max(answer), protocol.frame_max());
+            let seal = if protocol == Protocol::Heart { SEAL_LENGTH } else { 0 };
+            assert_eq!(beat.max(answer) + seal, protocol.frame_max());
             for short in 0..beat {
                 assert_eq!(protocol.beat(1, &fields, &mut out[..short]), None);
             }
@@ -313,8 +381,8 @@ mod tests {
         assert_eq!(Protocol::None.beat(1, &Fields::default(), &mut []), Some(0));
         assert!(Reader::new(Protocol::None).is_none());
         let mut bytes = &b"anything"[..];
-        assert_eq!(Protocol::None.datagram(&mut bytes), Some(Inbound::Message));
-        assert_eq!(Protocol::None.datagram(&mut bytes), None);
+        assert_eq!(Protocol::None.datagram(&mut bytes, None), Some(Inbound::Message));
+        assert_eq!(Protocol::None.datagram(&mut bytes, None), None);
     }
 
     #[test]
