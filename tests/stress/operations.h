@@ -67,8 +67,10 @@ struct target {
     uint32_t allowed;
 };
 
+/* A record that is still being filled has no link yet, and nothing else of it may be read. */
 static inline struct target target_of(struct record *record) {
-    struct target target = {record, record ? LOAD(record->link) : 0, ALLOW(OK) | ALLOW(ERR_NO_LINK) | ALLOW(ERR_STOPPED)};
+    hbeat_link link = record ? LOAD(record->link) : 0;
+    struct target target = {link ? record : NULL, link, ALLOW(OK) | ALLOW(ERR_NO_LINK) | ALLOW(ERR_STOPPED)};
     return target;
 }
 
