@@ -208,10 +208,10 @@ extern "C" {
 #define HBEAT_PHASE_FAILED 4u
 
 /* events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*. */
-#define HBEAT_EVENTS_DEFAULT 130878u
+#define HBEAT_EVENTS_DEFAULT 524094u
 
 /* events: all. */
-#define HBEAT_EVENTS_ALL 131070u
+#define HBEAT_EVENTS_ALL 524286u
 
 /* reconnect: a connection that hbeat_link_dial made is made anew, one that was handed over is not. */
 #define HBEAT_RECONNECT_DEFAULT 0u
@@ -221,6 +221,9 @@ extern "C" {
 
 /* reconnect: it is not. */
 #define HBEAT_RECONNECT_NO 2u
+
+/* Places of listener_info.endpoint, its NUL included. */
+#define HBEAT_ENDPOINT_MAX 128
 
 /* histogram: round-trip times of all links. */
 #define HBEAT_HISTOGRAM_RTT 0u
@@ -408,7 +411,17 @@ typedef enum hbeat_event_type {
    */
   HBEAT_EVENT_PEER_STATE = 15,
   /* The peer beats more often than least_ms allows; detail is the number of strikes since it sent real data last. */
-  HBEAT_EVENT_STRIKE = 16
+  HBEAT_EVENT_STRIKE = 16,
+  /*
+   The first event of a link that came to a listener: its peer connected and was heard. Give it link_data with
+   hbeat_link_set_data, and close it as any other.
+   */
+  HBEAT_EVENT_ACCEPTED = 17,
+  /*
+   Of a listener: it refused count connections, or the system has no room for more (detail is its error number
+   then). At most once a second.
+   */
+  HBEAT_EVENT_LISTENER_LIMIT = 18
 } hbeat_event_type;
 
 /*
@@ -516,6 +529,9 @@ typedef struct hbeat_backoff {
  */
 typedef uint64_t hbeat_link;
 
+/* The id of a listener: never 0, never that of a link. A number, safe to keep for ever. */
+typedef uint64_t hbeat_listener;
+
 /*
  Something that happened, with the evidence. Comes out of hbeat only. In a callback it is valid until the callback
  returns.
@@ -525,13 +541,13 @@ typedef struct hbeat_event {
   uint32_t struct_size;
   /* HBEAT_EVENT_*. */
   uint32_t type;
-  /* Which link; 0 for an event of the engine. */
+  /* Which link; 0 for an event of the engine or a listener. */
   hbeat_link link;
   /* What the application gave to hbeat_link_open, or to hbeat_link_set_data since. */
   void *link_data;
   /* When it happened, on the engine's clock. */
   uint64_t at_ns;
-  /* HBEAT_STATE_* after it; 0 for an event of the engine. */
+  /* HBEAT_STATE_* after it; 0 for an event of the engine or a listener. */
   uint32_t state;
   /* HBEAT_CAUSE_*; other than 0 when the link is DOWN or, with observe_only, would be. */
   uint32_t cause;
@@ -558,12 +574,14 @@ typedef struct hbeat_event {
   int32_t unread_bytes;
   /* Bytes that wait in its send queue; -1 = not known. */
   int32_t send_queue_bytes;
-  /* Name of the link, "" for an event of the engine; UTF-8, ends with a NUL. */
+  /* Name of the link or listener, "" for an event of the engine; UTF-8, ends with a NUL. */
   char name[HBEAT_NAME_MAX];
   /* CONNECTING: number of the attempt, from 1. */
   uint32_t attempt;
   /* CONNECTING: in how many ms the attempt begins; or HBEAT_UNKNOWN. */
   uint32_t next_ms;
+  /* Of a listener, and of links that came to one: which; otherwise 0. */
+  hbeat_listener listener;
 } hbeat_event;
 
 /* Told about an event. It must not throw, longjmp out or end its thread: see the head of this header. */
@@ -748,7 +766,60 @@ typedef struct hbeat_info {
   uint64_t peer_states_left_out;
   /* How often the peer was caught beating too often (least_ms). */
   uint64_t strikes;
+  /* The listener that its peer came to; 0 = none. */
+  hbeat_listener listener;
 } hbeat_info;
+
+/* How a listener is set up. A struct that is all zero but for struct_size is right. hbeat copies the text. */
+typedef struct hbeat_listener_options {
+  /* sizeof(hbeat_listener_options). */
+  uint32_t struct_size;
+  /* How many of its links may be open, those that are DOWN and not closed included; 0 = as many as the engine takes. */
+  uint32_t max_links;
+  /* For events and logs, and the first part of its links' names; UTF-8, at most 63 bytes; NULL or "" = none. */
+  const char *name;
+  /* How many of them from one source, an IPv4 address or the first 64 bits of an IPv6 address; 0 = any number. */
+  uint32_t max_per_source;
+  /*
+   How many connections may be open from which nothing valid was heard yet; 0 = 1024. They count for the limits
+   above, and for max_links of the engine, and last at most as long as the policy's longest detection.
+   */
+  uint32_t max_greeting;
+  /* Which events of its links are asked for, a mask of 1u << HBEAT_EVENT_*; 0 = as the engine. */
+  uint32_t events;
+  /* Must be 0. */
+  uint32_t reserved;
+} hbeat_listener_options;
+
+/* What is known of a listener. Set struct_size before the call. */
+typedef struct hbeat_listener_info {
+  /* sizeof(hbeat_listener_info); comes back as how many bytes hbeat filled. */
+  uint32_t struct_size;
+  /* The port that it got; 0 for a Unix socket. */
+  uint32_t port;
+  /* The listener. */
+  hbeat_listener listener;
+  /* Its links that are open, those that are DOWN and not closed included. */
+  uint32_t links;
+  /* Connections from which nothing valid was heard yet. */
+  uint32_t greeting;
+  /* Links that it ever had. */
+  uint64_t accepted;
+  /* Connections that ended, or were ended, before anything valid was heard; the application never knew of them. */
+  uint64_t never_heard;
+  /* Connections that were closed at once because of max_links, its own or the engine's. */
+  uint64_t refused_links;
+  /* Because of max_per_source. */
+  uint64_t refused_source;
+  /* Because of max_greeting. */
+  uint64_t refused_greeting;
+  /* How often the system had no descriptors or memory left: connections wait there until it has. */
+  uint64_t refused_system;
+  /* Its name, or "listener-" and the id in hexadecimal; UTF-8, ends with a NUL. */
+  char name[HBEAT_NAME_MAX];
+  /* Where it listens, with the port that it got; ends with a NUL. */
+  char endpoint[HBEAT_ENDPOINT_MAX];
+} hbeat_listener_info;
 
 /*
  The kernel's own keepalive. It ends at the first proxy or balancer and answers for a process that has deadlocked;
@@ -1658,6 +1729,56 @@ hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
                                    void *buffer,
                                    size_t capacity,
                                    size_t *length);
+
+/*
+ ==== Listener ====
+
+ Listens for peers that dial, and writes an id to *listener. Never waits. endpoint: "tcp://address:port" with an
+ address of this machine in numbers, an IPv6 address in brackets ("[::]": all its addresses, those of IPv4 included), or
+ "unix:///path"; port 0: a free one, hbeat_listener_info says which. Each connection that is heard within the time that the policy gives a
+ peer becomes a link of the policy with protocol "heart", and HBEAT_EVENT_ACCEPTED is its first event; of others the
+ application never learns. A link that is lost is DOWN: close it; the peer comes again by itself, as another link.
+ Links are named after listener and peer ("devices/10.0.0.7:4711"). Limits: see hbeat_listener_options; who is too
+ much is closed at once, with HBEAT_EVENT_LISTENER_LIMIT. Where the system has no more descriptors, connections wait
+ there, and are tried again each second. Only with HBEAT_RUN_THREADS.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED, STOPPED, FAILED, FORKED, NO_MEMORY; INVALID for an endpoint, policy or option that is
+ refused; WRONG_MODE with HBEAT_RUN_APPLICATION; SYSTEM: the endpoint is in use or not of this machine, or no
+ descriptors are left.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_listener_open(struct hbeat_engine *engine,
+                                 const char *endpoint,
+                                 const struct hbeat_policy *policy,
+                                 const struct hbeat_listener_options *options,
+                                 hbeat_listener *listener);
+
+/*
+ Listens no longer. Links that came of it stay open. The endpoint is free again once hbeat_engine_quiesce returned.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, FORKED; NO_LINK: it was closed before, or is none.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_listener_close(struct hbeat_engine *engine, hbeat_listener listener);
+
+/*
+ What is known of a listener. info->struct_size must be set.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, STOPPED, FAILED, FORKED; NO_LINK: it was closed, or is none.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_listener_info_get(const struct hbeat_engine *engine,
+                                     hbeat_listener listener,
+                                     struct hbeat_listener_info *info);
 
 /*
  ==== Progress ====

@@ -170,7 +170,9 @@ enum class event_type : std::uint32_t {
     would_be_down = HBEAT_EVENT_WOULD_BE_DOWN,
     connecting = HBEAT_EVENT_CONNECTING,
     peer_state = HBEAT_EVENT_PEER_STATE,
-    strike = HBEAT_EVENT_STRIKE
+    strike = HBEAT_EVENT_STRIKE,
+    accepted = HBEAT_EVENT_ACCEPTED,
+    listener_limit = HBEAT_EVENT_LISTENER_LIMIT
 };
 
 enum class run : std::uint32_t { threads = HBEAT_RUN_THREADS, application = HBEAT_RUN_APPLICATION };
@@ -809,6 +811,7 @@ class link : public link_ref {
 
   private:
     friend class engine;
+    friend class event;
     link(std::shared_ptr<detail::core> core, hbeat_link id) noexcept : link_ref(std::move(core), id) {}
 };
 
@@ -818,13 +821,23 @@ class link : public link_ref {
 class event : public detail::fields<hbeat_event> {
   public:
     event_type type() const noexcept { return static_cast<event_type>(raw_.type); }
-    /* Which link; none for an event of the engine. */
+    /* Which link; none for an event of the engine or a listener. */
     link_ref link() const noexcept { return link_ref(core_, raw_.link); }
     /* The link's data; nullptr if it was opened with none, or with data of another type than exactly T. Valid as long
        as the callback runs, or until the next wait. */
     template <typename T> T *data() const noexcept {
         detail::holder *held = static_cast<detail::holder *>(raw_.link_data);
         return held && held->type == detail::type_of<T>() ? &static_cast<detail::holder_of<T> *>(held)->value : nullptr;
+    }
+    /* Of event_type::accepted: the link, and its owner; to be called once. Without it the link stays open until the end of
+       the engine. data belongs to the link from here on. */
+    hbeat::link accept() const noexcept { return hbeat::link(core_, raw_.link); }
+    template <typename T> hbeat::link accept(T &&data) const {
+        typedef typename std::decay<T>::type Data;
+        std::unique_ptr<detail::holder> held(new detail::holder_of<Data>(core_.get(), std::forward<T>(data)));
+        /* Closed by now: its end was announced with no data. */
+        if (hbeat_link_set_data(core_->raw, raw_.link, held.get()) == HBEAT_OK) held.release();
+        return accept();
     }
     time_point at() const noexcept { return detail::time_of(raw_.at_ns); }
     hbeat::state state() const noexcept { return static_cast<hbeat::state>(raw_.state); }
@@ -911,6 +924,68 @@ struct link_options {
     hbeat::reconnect reconnect = hbeat::reconnect::by_default;
     std::uint32_t attempts = 0;             /* that may fail in a row before the link is DOWN for good; 0: any number */
     const hbeat_backoff *backoff = nullptr; /* nullptr: hbeat_backoff_default */
+};
+
+/* How a listener is set up; what each means is said at hbeat_listener_options. */
+struct listener_options {
+    std::string name;
+    std::uint32_t max_links = 0;
+    std::uint32_t max_per_source = 0;
+    std::uint32_t max_greeting = 0;
+    std::uint32_t events = 0; /* mask({...}), of its links; 0: as the engine */
+};
+
+/* What is known of a listener. */
+class listener_info : public detail::fields<hbeat_listener_info> {
+  public:
+    std::string name() const { return raw_.name; }
+    /* Where it listens, with the port that it got. */
+    std::string endpoint() const { return raw_.endpoint; }
+
+  private:
+    friend class listener;
+};
+
+/* A listener, and its owner: closes it in the end. Links that came of it stay. */
+class listener {
+  public:
+    listener() noexcept : id_(0) {}
+    listener(listener &&other) noexcept : core_(std::move(other.core_)), id_(other.id_) { other.id_ = 0; }
+    listener &operator=(listener &&other) noexcept {
+        listener moved(std::move(other)); /* and takes what this was, to close it */
+        core_.swap(moved.core_);
+        std::swap(id_, moved.id_);
+        return *this;
+    }
+    ~listener() {
+        if (core_) hbeat_listener_close(core_->raw, id_);
+    }
+
+    hbeat_listener id() const noexcept { return id_; }
+    explicit operator bool() const noexcept { return id_ != 0; }
+
+    /* The endpoint is free after engine::quiesce. */
+    code close() const { status s; close(s); return s.check(); }
+    code close(status &s) const noexcept { return settle(s, hbeat_listener_close(raw(), id_)); }
+
+    HBEAT_NODISCARD listener_info info() const { status s; listener_info found = info(s); s.check(); return found; }
+    HBEAT_NODISCARD listener_info info(status &s) const noexcept {
+        listener_info found;
+        settle(s, hbeat_listener_info_get(raw(), id_, &found.raw_));
+        return found;
+    }
+
+  private:
+    friend class engine;
+    listener(std::shared_ptr<detail::core> core, hbeat_listener id) noexcept : core_(std::move(core)), id_(id) {}
+
+    hbeat_engine *raw() const noexcept { return core_ ? core_->raw.load() : nullptr; }
+    code settle(status &s, hbeat_status value) const noexcept {
+        return core_ ? s.set(value) : s.set(HBEAT_ERR_NO_LINK, "this hbeat::listener was moved from, or never opened");
+    }
+
+    std::shared_ptr<detail::core> core_;
+    hbeat_listener id_;
 };
 
 /* The kernel's own keepalive of a TCP socket; what it means is said at hbeat_keepalive. */
@@ -1066,6 +1141,29 @@ class engine {
     template <typename T>
     HBEAT_NODISCARD hbeat::link adopt(int fd, const hbeat::policy &policy, const link_options &how, T &&data, status &s) const {
         return open_holding(by_adopting{fd}, policy, how, hold(std::forward<T>(data)), s);
+    }
+
+    /* Listens for peers that dial: each becomes a link, see event::accept; as hbeat_listener_open. */
+    HBEAT_NODISCARD hbeat::listener listen(const std::string &endpoint, const hbeat::policy &policy,
+                                           const listener_options &how = listener_options()) const {
+        status s;
+        hbeat::listener opened = listen(endpoint, policy, how, s);
+        s.check();
+        return opened;
+    }
+    HBEAT_NODISCARD hbeat::listener listen(const std::string &endpoint, const hbeat::policy &policy,
+                                           const listener_options &how, status &s) const noexcept {
+        hbeat_listener_options raw = hbeat_listener_options();
+        hbeat_listener id = 0;
+        raw.struct_size = sizeof raw;
+        raw.name = how.name.c_str();
+        raw.max_links = how.max_links;
+        raw.max_per_source = how.max_per_source;
+        raw.max_greeting = how.max_greeting;
+        raw.events = how.events;
+        if (settle(s, hbeat_listener_open(this->raw(), endpoint.c_str(), &policy.raw(), &raw, &id)) != code::ok)
+            return hbeat::listener();
+        return hbeat::listener(core_, id);
     }
 
     /* The link with that id. */

@@ -40,7 +40,8 @@ extern "C" {
     X(link_take) X(link_unsent) X(link_answer_received) X(link_beat_received) X(link_report_down) \
     X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(link_set_data) \
     X(link_set_state) X(link_peer_state) X(keepalive_set) X(keepalive_get) \
-    X(policy_keepalive) X(tcp_info_get) X(engine_progress) X(link_progress) X(engine_stats) X(engine_histogram)
+    X(policy_keepalive) X(tcp_info_get) X(listener_open) X(listener_close) X(listener_info_get) \
+    X(engine_progress) X(link_progress) X(engine_stats) X(engine_histogram)
 
 /* The functions of the library that was loaded, each with the type that hbeat.h gives it. */
 struct hbeat_load_functions {
@@ -207,6 +208,9 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
 #define hbeat_link_open (hbeat_load_table()->link_open)
 #define hbeat_link_dial (hbeat_load_table()->link_dial)
 #define hbeat_link_adopt (hbeat_load_table()->link_adopt)
+#define hbeat_listener_open (hbeat_load_table()->listener_open)
+#define hbeat_listener_close (hbeat_load_table()->listener_close)
+#define hbeat_listener_info_get (hbeat_load_table()->listener_info_get)
 #define hbeat_link_start (hbeat_load_table()->link_start)
 #define hbeat_link_pause (hbeat_load_table()->link_pause)
 #define hbeat_link_close (hbeat_load_table()->link_close)

@@ -4,6 +4,7 @@
 use super::Inner;
 use super::command::{Command, Said};
 use super::event::LinkId;
+use super::listener::Seat;
 use crate::core::{Attempts, Backoff, Cause, Stamp};
 use crate::net::{Address, Connection, Endpoint, Socket};
 use std::io::{Error, ErrorKind};
@@ -29,6 +30,8 @@ pub struct Carried {
     pub tried: u32,
     /// Why the latest attempt failed, or the connection before it was lost.
     pub failure: Option<Failure>,
+    /// Of a link that came to a listener.
+    pub seat: Option<Seat>,
 }
 
 /// How far the connection is.
@@ -39,8 +42,8 @@ pub enum Phase {
     LookingUp,
     /// The system is connecting.
     Connecting,
-    /// There is a connection, from which nothing was heard yet.
-    Greeting,
+    /// There is a connection, from which nothing valid was heard yet; it is given up then.
+    Greeting { until: Stamp },
     /// The peer was heard.
     Up,
     /// Given up for good.
@@ -74,38 +77,46 @@ impl Failure {
 impl Carried {
     /// A link whose connection the engine makes itself.
     pub fn dialled(endpoint: Endpoint, reconnects: bool, attempts_max: u32, backoff: Backoff) -> Self {
-        Self {
-            phase: Phase::LookingUp,
-            connection: None,
-            unwritten: Vec::new(),
-            endpoint: Some(endpoint),
-            addresses: Vec::new(),
-            next_address: 0,
-            reconnects,
-            attempts_max,
-            backoff,
-            attempts: Attempts::default(),
-            tried: 0,
-            failure: None,
-        }
+        Self { endpoint: Some(endpoint), reconnects, attempts_max, backoff, ..Self::new(Phase::LookingUp) }
     }
 
     /// A link whose first connection was handed over; `address`: where it is made anew.
     pub fn adopted(socket: Socket, address: Option<Address>, attempts_max: u32, backoff: Backoff) -> Self {
         Self {
-            phase: Phase::HandedOver(socket),
+            reconnects: address.is_some(),
+            addresses: address.into_iter().collect(),
+            attempts_max,
+            backoff,
+            ..Self::new(Phase::HandedOver(socket))
+        }
+    }
+
+    /// A link whose peer connected to a listener.
+    pub fn accepted(socket: Socket, seat: Seat) -> Self {
+        Self { seat: Some(seat), ..Self::new(Phase::HandedOver(socket)) }
+    }
+
+    fn new(phase: Phase) -> Self {
+        Self {
+            phase,
             connection: None,
             unwritten: Vec::new(),
             endpoint: None,
-            reconnects: address.is_some(),
-            addresses: address.into_iter().collect(),
+            addresses: Vec::new(),
             next_address: 0,
-            attempts_max,
-            backoff,
+            reconnects: false,
+            attempts_max: 0,
+            backoff: Backoff::default(),
             attempts: Attempts::default(),
             tried: 0,
             failure: None,
+            seat: None,
         }
+    }
+
+    /// Whether the application does not know of the link yet: who connected was not heard.
+    pub fn is_hidden(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| !seat.was_heard())
     }
 
     /// Whether the peer has not been heard yet on this connection, or there is none that will be.
@@ -123,7 +134,7 @@ impl Carried {
 
     /// Whether there is a socket to read from and write to.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Greeting | Phase::Up)
+        matches!(self.phase, Phase::Greeting { .. } | Phase::Up)
     }
 
     /// The number of the present attempt, or of the one that is waited for, from 1; 0 once the peer was heard.

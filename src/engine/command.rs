@@ -2,11 +2,12 @@
 
 use super::carrier::Carried;
 use super::desk::Desk;
+use super::listener::Listener;
 use super::options::{LinkData, LinkOptions};
 use super::sync::channel::Sender;
 use super::table::Key;
 use crate::core::{Cause, Policy, Stamp};
-use crate::net::Address;
+use crate::net::{Address, Bound};
 use std::io;
 use std::sync::Arc;
 
@@ -16,6 +17,10 @@ pub enum Command {
     Open(Box<Opening>),
     /// Something about a link.
     Link(Key, Said),
+    /// A listener was opened.
+    Listen(Box<(Arc<Listener>, Bound)>),
+    /// One was closed.
+    Unlisten,
     /// The application makes progress again.
     Progress,
     /// Come to rest: everything told so far is done when this is dropped.

@@ -5,6 +5,7 @@
 //! out of date, and counts for both. SEND waits once because the link's word says so. DOWN and CLOSED are never merged. CLOSED is held back while the other lane is inside a callback of that link.
 
 use super::event::{Event, EventKind, LinkId};
+use super::listener::ListenerId;
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::net::Signal;
 use once_cell::sync::OnceCell;
@@ -117,7 +118,8 @@ impl Queue {
 }
 
 fn id(event: &Event) -> u64 {
-    event.link.map_or(0, |LinkId(id)| id)
+    let listener = event.listener.map_or(0, |ListenerId(id)| id);
+    event.link.map_or(listener, |LinkId(id)| id)
 }
 
 impl Delivery {

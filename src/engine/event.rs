@@ -1,5 +1,6 @@
 //! What the application is told.
 
+use super::listener::ListenerId;
 use super::options::LinkData;
 use crate::core::{Cause, State};
 use std::fmt;
@@ -46,6 +47,10 @@ pub enum EventKind {
     PeerState = 15,
     /// The peer beat too often.
     Strike = 16,
+    /// A peer connected to a listener, and was heard.
+    Accepted = 17,
+    /// A listener refused connections.
+    ListenerLimit = 18,
 }
 
 impl EventKind {
@@ -56,7 +61,7 @@ impl EventKind {
     }
 
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Send,
         Self::Up,
         Self::Suspect,
@@ -73,6 +78,8 @@ impl EventKind {
         Self::Connecting,
         Self::PeerState,
         Self::Strike,
+        Self::Accepted,
+        Self::ListenerLimit,
     ];
 
     /// Its name, the first word of a log line.
@@ -95,6 +102,8 @@ impl EventKind {
             Self::Connecting => "CONNECTING",
             Self::PeerState => "PEER_STATE",
             Self::Strike => "STRIKE",
+            Self::Accepted => "ACCEPTED",
+            Self::ListenerLimit => "LISTENER_LIMIT",
         }
     }
 }
@@ -120,10 +129,10 @@ pub struct Event {
     pub tries_max: u32,
     /// Of the latest beat taken; of the answer or beat received.
     pub sequence: u32,
-    /// How many changes it stands for, at least 1.
+    /// How many changes, or refused connections, it stands for, at least 1.
     pub count: u32,
-    /// DOWN by report: its detail; PEER_STATE: its length in bytes; STRIKE: strikes so far; PAUSE: length in ms; DOWN and CONNECTING of a link that the engine carries: the
-    /// system's error number, if there is one.
+    /// DOWN by report: its detail; PEER_STATE: its length in bytes; STRIKE: strikes so far; PAUSE: length in ms; DOWN and
+    /// CONNECTING of a link that the engine carries, LISTENER_LIMIT: the system's error number, if there is one.
     pub detail: u32,
     /// Latest round-trip time.
     pub rtt_us: Option<u32>,
@@ -141,6 +150,8 @@ pub struct Event {
     pub attempt: u32,
     /// CONNECTING: in how many milliseconds the attempt begins.
     pub next_ms: Option<u32>,
+    /// ACCEPTED, and what follows of that link: which listener; LISTENER_LIMIT.
+    pub listener: Option<ListenerId>,
 }
 
 impl Event {
@@ -166,27 +177,30 @@ impl Event {
             name: None,
             attempt: 0,
             next_ms: None,
+            listener: None,
         }
     }
 
-    /// What the event is about: the link's name, `link-<id>` for one without, `engine`.
+    /// What the event is about: the name of its link or listener, `link-<id>`, `listener-<id>`, `engine`.
     pub fn subject(&self) -> impl fmt::Display + '_ {
-        Subject { name: self.name.as_deref(), link: self.link }
+        Subject { name: self.name.as_deref(), link: self.link, listener: self.listener }
     }
 }
 
-/// The name by which a link is known.
+/// The name by which a link or a listener is known.
 pub(crate) struct Subject<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) link: Option<LinkId>,
+    pub(crate) listener: Option<ListenerId>,
 }
 
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.name, self.link) {
-            (Some(name), _) => f.write_str(name),
-            (None, Some(link)) => write!(f, "link-{:x}", link.0),
-            (None, None) => f.write_str("engine"),
+        match (self.name, self.link, self.listener) {
+            (Some(name), ..) => f.write_str(name),
+            (None, Some(link), _) => write!(f, "link-{:x}", link.0),
+            (None, None, Some(listener)) => write!(f, "listener-{:x}", listener.0),
+            (None, None, None) => f.write_str("engine"),
         }
     }
 }

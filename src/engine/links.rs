@@ -9,6 +9,7 @@ use super::desk::{Busy, Desk};
 use super::error::{Code, Error};
 use super::event::LinkId;
 use super::fault::{self, Point};
+use super::listener::ListenerId;
 use super::options::{LinkData, LinkOptions, Reconnect, Run};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
@@ -100,6 +101,8 @@ pub struct Info {
     pub next_ms: Option<u32>,
     /// Frames of the peer that had no room for its application's state.
     pub peer_states_left_out: u64,
+    /// The listener that its peer came to.
+    pub listener: Option<ListenerId>,
 }
 
 fn cannot_carry(protocol: Protocol, right: &str) -> Error {
@@ -109,6 +112,14 @@ fn cannot_carry(protocol: Protocol, right: &str) -> Error {
 fn cannot_observe() -> Error {
     let sentence = "observe_only is yes, it must be no: hbeat beats itself on a link that it carries";
     Error::new(Code::Invalid, sentence)
+}
+
+/// How a link comes to be carried.
+pub(super) struct Carry<'a> {
+    /// The application does not know of it yet.
+    pub hidden: bool,
+    /// Makes what the engine needs for it, once nothing can fail any more.
+    pub make: Box<dyn FnOnce() -> Carried + 'a>,
 }
 
 /// While it lives its thread is the only one that takes from the link.
@@ -203,7 +214,7 @@ impl Inner {
     }
 
     /// Whether a link set up like this can be carried.
-    fn check_carries(&self, policy: &Policy, options: &LinkOptions) -> Result<(), Error> {
+    pub(super) fn check_carries(&self, policy: &Policy, options: &LinkOptions) -> Result<(), Error> {
         if self.options.run == Run::Application {
             let sentence = "run is HBEAT_RUN_APPLICATION: only an engine with threads of its own carries links";
             return Err(Error::new(Code::WrongMode, sentence));
@@ -218,6 +229,65 @@ impl Inner {
             return Err(Error::new(Code::Invalid, "start_paused must be 0: open the link when it is to be carried"));
         }
         Ok(())
+    }
+
+    /// Opens a link; with `carry` one that the engine carries.
+    pub(super) fn open_with(
+        &self,
+        policy: &Policy,
+        options: &LinkOptions,
+        carry: Option<Carry<'_>>,
+    ) -> Result<LinkId, Error> {
+        self.check_running()?;
+        policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        options.check()?;
+        if carry.is_some() {
+            self.check_carries(policy, options)?;
+        }
+        let ordinal = self.ordinals.fetch_add(1, Ordering::Relaxed);
+        let shard = &self.shards[ordinal as usize % self.shards.len()];
+        let room = self.take_room(shard)?;
+        let now_ns = self.clock.now_ns();
+        let opened = self.clock.ceil(now_ns);
+        let policy = self.policies.share(policy);
+        let total = Arc::clone(&shard.desks.traffic);
+        let desk = Desk::new(options.protocol, Arc::clone(&policy), total).map(Arc::new);
+        let paused = if options.start_paused { beat::PAUSED } else { 0 };
+        let observed = if policy.observe_only { beat::OBSERVED } else { 0 };
+        let carried = if carry.is_some() { beat::CARRIED } else { 0 };
+        let hidden = if carry.as_ref().is_some_and(|carry| carry.hidden) { beat::HIDDEN } else { 0 };
+        let bits = paused | observed | carried | hidden;
+        if carry.is_some() {
+            shard.poller().map_err(|error| {
+                Error::new(Code::System, format!("what waits for sockets could not be made: {error}"))
+            })?;
+        }
+        let mut slots = shard.table.slots();
+        if slots.shut {
+            return Err(Error::new(Code::Stopped, "the engine was stopped"));
+        }
+        let key = shard.table.occupy(&mut slots, opened, bits, now_ns)?;
+        if let Some(desk) = &desk {
+            shard.desks.insert(key.index, Arc::clone(desk));
+        }
+        // Still under the lock of the slots: after a stop no open follows.
+        shard.open(Box::new(Opening {
+            key,
+            policy,
+            name: Opening::name_of(options),
+            data: options.data,
+            fd: options.fd,
+            events: options.events.unwrap_or(self.options.events),
+            desk,
+            ordinal,
+            start: !options.start_paused,
+            opened,
+            carried: carry.map(|carry| Box::new((carry.make)())),
+        }));
+        drop(slots);
+        room.keep();
+        self.nudge();
+        Ok(LinkId::new(shard.number, key))
     }
 
     /// Why a stamp found no open link.
@@ -255,7 +325,7 @@ impl Engine {
                 "reconnect and attempts must be 0: the connection is the application's, hbeat does not make it anew";
             return Err(Error::new(Code::Invalid, sentence));
         }
-        self.open_with(policy, options, None)
+        self.inner.open_with(policy, options, None)
     }
 
     /// Opens a link whose connection the engine makes, and makes anew when it is lost. Never waits: the link is
@@ -272,7 +342,7 @@ impl Engine {
         options.backoff.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
         let reconnects = options.reconnect != Reconnect::No;
         let carried = || Carried::dialled(endpoint.clone(), reconnects, options.attempts, options.backoff);
-        self.open_with(policy, options, Some(&carried))
+        self.inner.open_with(policy, options, Some(Carry { hidden: false, make: Box::new(carried) }))
     }
 
     /// Opens a link over a connected stream socket, which is the engine's from then on; after an error it is still the
@@ -295,66 +365,8 @@ impl Engine {
             return Err(cannot_carry(options.protocol, "\"heart\" with HBEAT_RECONNECT_YES: hbeat does not log in"));
         }
         let address = reconnects.then_some(peer);
-        let carried = || Carried::adopted(net::take_over(fd), address.clone(), options.attempts, options.backoff);
-        self.open_with(policy, options, Some(&carried))
-    }
-
-    /// Opens a link; `carried` makes what the engine needs to carry it, once nothing can fail any more.
-    fn open_with(
-        &self,
-        policy: &Policy,
-        options: &LinkOptions,
-        carried: Option<&dyn Fn() -> Carried>,
-    ) -> Result<LinkId, Error> {
-        let inner = &*self.inner;
-        inner.check_running()?;
-        policy.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
-        options.check()?;
-        if carried.is_some() {
-            inner.check_carries(policy, options)?;
-        }
-        let ordinal = inner.ordinals.fetch_add(1, Ordering::Relaxed);
-        let shard = &inner.shards[ordinal as usize % inner.shards.len()];
-        let room = inner.take_room(shard)?;
-        let now_ns = inner.clock.now_ns();
-        let opened = inner.clock.ceil(now_ns);
-        let policy = inner.policies.share(policy);
-        let total = Arc::clone(&shard.desks.traffic);
-        let desk = Desk::new(options.protocol, Arc::clone(&policy), total).map(Arc::new);
-        let paused = if options.start_paused { beat::PAUSED } else { 0 };
-        let observed = if policy.observe_only { beat::OBSERVED } else { 0 };
-        let bits = paused | observed | if carried.is_some() { beat::CARRIED } else { 0 };
-        if carried.is_some() {
-            shard.poller().map_err(|error| {
-                Error::new(Code::System, format!("what waits for sockets could not be made: {error}"))
-            })?;
-        }
-        let mut slots = shard.table.slots();
-        if slots.shut {
-            return Err(Error::new(Code::Stopped, "the engine was stopped"));
-        }
-        let key = shard.table.occupy(&mut slots, opened, bits, now_ns)?;
-        if let Some(desk) = &desk {
-            shard.desks.insert(key.index, Arc::clone(desk));
-        }
-        // Still under the lock of the slots: after a stop no open follows.
-        shard.open(Box::new(Opening {
-            key,
-            policy,
-            name: Opening::name_of(options),
-            data: options.data,
-            fd: options.fd,
-            events: options.events.unwrap_or(inner.options.events),
-            desk,
-            ordinal,
-            start: !options.start_paused,
-            opened,
-            carried: carried.map(|make| Box::new(make())),
-        }));
-        drop(slots);
-        room.keep();
-        inner.nudge();
-        Ok(LinkId::new(shard.number, key))
+        let carried = || Carried::adopted(net::take_over(fd), address, options.attempts, options.backoff);
+        self.inner.open_with(policy, options, Some(Carry { hidden: false, make: Box::new(carried) }))
     }
 
     /// Starts a link that was opened paused, or paused later: silence counts from now. Elsewhere it changes nothing.
@@ -701,6 +713,7 @@ impl Engine {
                 attempt: carried.map_or(0, Carried::attempt),
                 next_ms: carried.and_then(|carried| carried.next_ms(now)),
                 peer_states_left_out: row.states().map_or(0, AppStates::left_out),
+                listener: row.listener(),
             }
         });
         self.inner.nudge();
@@ -717,7 +730,8 @@ impl Engine {
         let (first_shard, first_index) = after.map_or((0, 0), |link| (link.shard(), link.key().index + 1));
         let mut all = self.inner.shards.iter().skip(first_shard).flat_map(|shard| {
             let index = if shard.number as usize == first_shard { first_index } else { 0 };
-            shard.table.open_from(index).map(|key| LinkId::new(shard.number, key).0)
+            let known = |key: &Key| shard.table.find(*key).is_some_and(|words| !words.has(beat::HIDDEN));
+            shard.table.open_from(index).filter(known).map(|key| LinkId::new(shard.number, key).0)
         });
         let mut count = 0;
         for (place, link) in links.iter_mut().zip(&mut all) {

@@ -7,6 +7,7 @@
 //! - `shard`, `rows`: one shard's links and the turn that moves them
 //! - `delivery`, `lanes`: from shard to application
 //! - `links`: the calls about one link; `drive`: the calls that turn the engine
+//! - `listener`: who may connect, and the calls about it
 //! - `carrier`: links whose sockets are the engine's own
 //! - `progress`: how the application says that it goes on
 //! - `stats`: what is counted, of links and of the engine
@@ -26,6 +27,7 @@ mod event;
 pub(crate) mod fault;
 mod lanes;
 mod links;
+mod listener;
 #[cfg(test)]
 mod models;
 mod options;
@@ -44,6 +46,7 @@ pub use error::{Code, Error};
 pub(crate) use event::Subject;
 pub use event::{Event, EventKind, LinkId};
 pub use links::{Info, Taken};
+pub use listener::{ListenerId, ListenerInfo, ListenerOptions, Refusal};
 pub use options::{
     Callbacks, EVENTS_ALL, EVENTS_DEFAULT, Level, LinkData, LinkOptions, OnEvent, OnLog, OnPanic, OnRelease, Options,
     Reconnect, Run, TimeSource,
@@ -54,6 +57,7 @@ pub use sys::monotonic_ns;
 use carrier::Resolver;
 use clock::Clock;
 use delivery::{Delivery, Lane};
+use listener::Listeners;
 use once_cell::sync::OnceCell;
 use rows::Policies;
 use shard::Shard;
@@ -79,6 +83,7 @@ struct Inner {
     /// Itself, for threads that must not keep it alive.
     me: OnceCell<Weak<Inner>>,
     resolver: Resolver,
+    listeners: Listeners,
     shards: Box<[Shard]>,
     delivery: Delivery,
     policies: Policies,
@@ -249,6 +254,7 @@ impl Inner {
             seed,
             me: OnceCell::new(),
             resolver: Resolver::default(),
+            listeners: Listeners::default(),
             shards: (0..shards)
                 .map(|number| {
                     let shard_seed = seed.rotate_left(number);

@@ -98,9 +98,9 @@ pub struct Options {
 }
 
 /// Events that are handed out unless an engine or a link asks for others: all but ANSWER and BEAT_RECEIVED.
-pub const EVENTS_DEFAULT: u32 = 130878;
+pub const EVENTS_DEFAULT: u32 = 524094;
 /// All events.
-pub const EVENTS_ALL: u32 = 131070;
+pub const EVENTS_ALL: u32 = 524286;
 
 impl Default for Options {
     fn default() -> Self {
@@ -172,7 +172,8 @@ impl Default for LinkOptions {
     }
 }
 
-const NAME_MAX: usize = 63;
+/// The longest name, in bytes.
+pub(super) const NAME_MAX: usize = 63;
 const THREAD_NAME_MAX: usize = 10;
 const LINKS_MAX: u32 = 1 << 28;
 
@@ -202,26 +203,31 @@ impl Options {
 impl LinkOptions {
     /// Whether every field is in its range, and the descriptor a socket.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let length = self.name.len();
-        if length > NAME_MAX || self.name.chars().any(char::is_control) {
-            return Err(invalid(format!(
-                "name has {length} bytes: must be at most {NAME_MAX}, without control characters"
-            )));
-        }
+        check_name(&self.name)?;
         self.events.map_or(Ok(()), check_events)?;
         let Some(fd) = self.fd else { return Ok(()) };
         net::check_socket(fd).map_err(|error| invalid(format!("fd = {fd}: must be an open socket: {error}")))
     }
 }
 
-fn check_events(events: u32) -> Result<(), Error> {
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
+    let length = name.len();
+    if length > NAME_MAX || name.chars().any(char::is_control) {
+        return Err(invalid(format!(
+            "name has {length} bytes: must be at most {NAME_MAX}, without control characters"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn check_events(events: u32) -> Result<(), Error> {
     if events & !EVENTS_ALL == 0 {
         return Ok(());
     }
     Err(invalid(format!("events = {events:#x}: only bits of {EVENTS_ALL:#x} name an event")))
 }
 
-fn within(field: &str, value: i64, least: i64, most: i64) -> Result<(), Error> {
+pub(super) fn within(field: &str, value: i64, least: i64, most: i64) -> Result<(), Error> {
     if (least..=most).contains(&value) {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use super::app_state::AppStates;
 use super::carrier::Carried;
 use super::desk::Desk;
+use super::listener::ListenerId;
 use super::options::LinkData;
 use super::progress::Progress;
 use super::stats::{Rtt, Tally};
@@ -37,8 +38,8 @@ pub struct Row {
     pub rtt: Rtt,
     /// Of links whose socket is the engine's.
     pub carried: Option<Box<Carried>>,
-    /// The state as which it is counted.
-    pub counted: State,
+    /// The state as which it is counted; `None`: it is not yet.
+    pub counted: Option<State>,
     /// Of links whose policy polices the peer, or asks the application for progress.
     pub watch: Option<Box<Watch>>,
 }
@@ -63,6 +64,16 @@ impl Row {
             Some(carried) if carried.is_connecting() => State::Connecting,
             _ => self.link.evidence().state,
         }
+    }
+
+    /// Whether the application does not know of it yet.
+    pub fn is_hidden(&self) -> bool {
+        self.carried.as_ref().is_some_and(|carried| carried.is_hidden())
+    }
+
+    /// The listener that its peer came to.
+    pub fn listener(&self) -> Option<ListenerId> {
+        Some(self.carried.as_ref()?.seat.as_ref()?.listener().id)
     }
 
     /// The states that its beats and answers carry, if they do.

@@ -2,6 +2,7 @@
 //! time; no code of the application ever runs under its lock.
 
 mod carry;
+mod listen;
 mod police;
 mod progress;
 mod turn;
@@ -75,6 +76,8 @@ pub struct Turns {
     ended: bool,
     /// Links for which the application makes no progress, and waits for the engine's mark.
     silent: Vec<u32>,
+    /// Listeners, each at its own place.
+    places: Vec<Option<listen::Place>>,
     /// For the sockets of carried links: those that are ready, what is read, what was found in it, what is written.
     ready: Ready,
     portion: Vec<u8>,
@@ -126,6 +129,7 @@ impl Shard {
                 lateness: Histogram::default(),
                 ended: false,
                 silent: Vec::new(),
+                places: Vec::new(),
                 ready: Ready::default(),
                 portion: Vec::new(),
                 said: Vec::new(),

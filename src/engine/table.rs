@@ -53,6 +53,8 @@ pub mod beat {
     pub const FLAGGED: u32 = 1 << 12;
     /// There are none meanwhile.
     pub const MUTE: u32 = 1 << 13;
+    /// The application does not know of the link yet.
+    pub const HIDDEN: u32 = 1 << 14;
 }
 
 /// Generation and last received stamp: the pair that `received` touches.

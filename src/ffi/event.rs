@@ -4,17 +4,17 @@ use super::convert::{array_text, name_array, plain, put_text, read};
 use super::last_error::{Failure, c_string};
 use super::status::hbeat_status_code::HBEAT_OK;
 use super::version::{HBEAT_NAME_MAX, HBEAT_UNKNOWN};
-use super::{guard, guard_text, hbeat_link, hbeat_status};
+use super::{guard, guard_text, hbeat_link, hbeat_listener, hbeat_status};
 use crate::core::{Cause, State};
-use crate::engine::{Event, EventKind, LinkData, LinkId, Subject};
+use crate::engine::{Event, EventKind, LinkData, LinkId, ListenerId, Subject};
 use once_cell::sync::Lazy;
 use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 
 /// events: all but ANSWER and BEAT_RECEIVED. The mask of an event is 1u << HBEAT_EVENT_*.
-pub const HBEAT_EVENTS_DEFAULT: u32 = 130878u32;
+pub const HBEAT_EVENTS_DEFAULT: u32 = 524094u32;
 /// events: all.
-pub const HBEAT_EVENTS_ALL: u32 = 131070u32;
+pub const HBEAT_EVENTS_ALL: u32 = 524286u32;
 
 const _: () = assert!(HBEAT_EVENTS_DEFAULT == crate::engine::EVENTS_DEFAULT);
 const _: () = assert!(HBEAT_EVENTS_ALL == crate::engine::EVENTS_ALL);
@@ -116,6 +116,12 @@ pub enum hbeat_event_type {
     HBEAT_EVENT_PEER_STATE = 15,
     /// The peer beats more often than least_ms allows; detail is the number of strikes since it sent real data last.
     HBEAT_EVENT_STRIKE = 16,
+    /// The first event of a link that came to a listener: its peer connected and was heard. Give it link_data with
+    /// hbeat_link_set_data, and close it as any other.
+    HBEAT_EVENT_ACCEPTED = 17,
+    /// Of a listener: it refused count connections, or the system has no room for more (detail is its error number
+    /// then). At most once a second.
+    HBEAT_EVENT_LISTENER_LIMIT = 18,
 }
 
 /// Something that happened, with the evidence. Comes out of hbeat only. In a callback it is valid until the callback
@@ -127,13 +133,13 @@ pub struct hbeat_event {
     pub struct_size: u32,
     /// HBEAT_EVENT_*.
     pub r#type: u32,
-    /// Which link; 0 for an event of the engine.
+    /// Which link; 0 for an event of the engine or a listener.
     pub link: hbeat_link,
     /// What the application gave to hbeat_link_open, or to hbeat_link_set_data since.
     pub link_data: *mut c_void,
     /// When it happened, on the engine's clock.
     pub at_ns: u64,
-    /// HBEAT_STATE_* after it; 0 for an event of the engine.
+    /// HBEAT_STATE_* after it; 0 for an event of the engine or a listener.
     pub state: u32,
     /// HBEAT_CAUSE_*; other than 0 when the link is DOWN or, with observe_only, would be.
     pub cause: u32,
@@ -158,12 +164,14 @@ pub struct hbeat_event {
     pub unread_bytes: i32,
     /// Bytes that wait in its send queue; -1 = not known.
     pub send_queue_bytes: i32,
-    /// Name of the link, "" for an event of the engine; UTF-8, ends with a NUL.
+    /// Name of the link or listener, "" for an event of the engine; UTF-8, ends with a NUL.
     pub name: [c_char; HBEAT_NAME_MAX],
     /// CONNECTING: number of the attempt, from 1.
     pub attempt: u32,
     /// CONNECTING: in how many ms the attempt begins; or HBEAT_UNKNOWN.
     pub next_ms: u32,
+    /// Of a listener, and of links that came to one: which; otherwise 0.
+    pub listener: hbeat_listener,
 }
 
 plain!(hbeat_event {
@@ -187,6 +195,7 @@ plain!(hbeat_event {
     name,
     attempt,
     next_ms,
+    listener,
 } until name);
 
 impl From<&Event> for hbeat_event {
@@ -209,18 +218,23 @@ impl From<&Event> for hbeat_event {
             last_sent_ms: or_unknown(event.last_sent_ms),
             unread_bytes: byte_count(event.unread_bytes),
             send_queue_bytes: byte_count(event.send_queue_bytes),
-            name: link_name(event.name.as_deref(), event.link),
+            name: link_name(event.name.as_deref(), event.link, event.listener),
             attempt: event.attempt,
             next_ms: or_unknown(event.next_ms),
+            listener: event.listener.map_or(0, |listener| listener.0),
         }
     }
 }
 
-/// The name as C gets it; empty where there is no link.
-pub(super) fn link_name(name: Option<&str>, link: Option<LinkId>) -> [c_char; HBEAT_NAME_MAX] {
-    match link {
-        Some(_) => name_array(Subject { name, link }),
-        None => [0; HBEAT_NAME_MAX],
+/// The name as C gets it; empty where there is neither link nor listener.
+pub(super) fn link_name(
+    name: Option<&str>,
+    link: Option<LinkId>,
+    listener: Option<ListenerId>,
+) -> [c_char; HBEAT_NAME_MAX] {
+    match (link, listener) {
+        (None, None) => [0; HBEAT_NAME_MAX],
+        _ => name_array(Subject { name, link, listener }),
     }
 }
 
@@ -312,6 +326,7 @@ fn event_of(event: &hbeat_event) -> Result<Event, Failure> {
         attempt: event.attempt,
         // Of a caller whose struct ends before it, it is 0 and so is the attempt.
         next_ms: number(event.next_ms).filter(|_| event.attempt > 0),
+        listener: (event.listener != 0).then_some(ListenerId(event.listener)),
     })
 }
 
@@ -462,7 +477,7 @@ mod tests {
     #[test]
     fn what_is_not_known_and_what_is_too_much_has_its_number() {
         let event = hbeat_event::from(&down());
-        assert_eq!((event.struct_size, event.r#type, event.link, event.state, event.cause), (152, 4, 0xAB, 5, 1));
+        assert_eq!((event.struct_size, event.r#type, event.link, event.state, event.cause), (160, 4, 0xAB, 5, 1));
         assert_eq!((event.last_sent_ms, event.send_queue_bytes, event.link_data.addr()), (u32::MAX, i32::MAX, 0x1234));
         let engine = hbeat_event::from(&Event { link: None, unread_bytes: None, ..down() });
         assert_eq!((engine.link, engine.state, engine.unread_bytes, engine.name[0]), (0, 0, -1, 0));
@@ -472,7 +487,7 @@ mod tests {
     fn an_event_that_hbeat_did_not_fill_has_no_text() {
         let good = hbeat_event::from(&down());
         for (bad, sentence) in [
-            (hbeat_event { r#type: 17, ..good }, "event.type is 17, allowed is HBEAT_EVENT_*"),
+            (hbeat_event { r#type: 19, ..good }, "event.type is 19, allowed is HBEAT_EVENT_*"),
             (hbeat_event { r#type: 0, ..good }, "event.type is 0, allowed is HBEAT_EVENT_*"),
             (hbeat_event { state: 6, ..good }, "event.state is 6, allowed is HBEAT_STATE_*"),
             (hbeat_event { cause: 15, ..good }, "event.cause is 15, allowed is HBEAT_CAUSE_*"),

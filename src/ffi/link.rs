@@ -8,7 +8,7 @@ use super::last_error::Failure;
 use super::policy::{hbeat_policy, read_policy};
 use super::status::hbeat_status_code::{HBEAT_INFO_ALREADY_DOWN, HBEAT_INFO_MORE, HBEAT_INFO_SEND, HBEAT_OK};
 use super::version::HBEAT_NAME_MAX;
-use super::{done, hbeat_status};
+use super::{done, hbeat_listener, hbeat_status};
 use crate::core::Backoff;
 use crate::engine::{Endpoint, Engine, Info, LinkData, LinkId, LinkOptions, Reconnect};
 use crate::wire::Protocol;
@@ -146,6 +146,8 @@ pub struct hbeat_info {
     pub peer_states_left_out: u64,
     /// How often the peer was caught beating too often (least_ms).
     pub strikes: u64,
+    /// The listener that its peer came to; 0 = none.
+    pub listener: hbeat_listener,
 }
 
 plain!(hbeat_info {
@@ -187,6 +189,7 @@ plain!(hbeat_info {
     next_ms,
     peer_states_left_out,
     strikes,
+    listener,
 } until name);
 
 impl From<&Info> for hbeat_info {
@@ -220,7 +223,7 @@ impl From<&Info> for hbeat_info {
             misses: info.misses,
             messages_received: info.messages_received,
             bytes_received: info.bytes_received,
-            name: link_name(info.name.as_deref(), Some(info.link)),
+            name: link_name(info.name.as_deref(), Some(info.link), None),
             messages_sent: info.messages_sent,
             bytes_sent: info.bytes_sent,
             would_be_downs: info.would_be_downs,
@@ -230,6 +233,7 @@ impl From<&Info> for hbeat_info {
             next_ms: or_unknown(info.next_ms),
             peer_states_left_out: info.peer_states_left_out,
             strikes: info.strikes,
+            listener: info.listener.map_or(0, |listener| listener.0),
         }
     }
 }
@@ -284,7 +288,7 @@ unsafe fn read_carried(options: *const hbeat_link_options) -> Result<LinkOptions
 }
 
 /// The longest endpoint, in bytes.
-const ENDPOINT_MAX: usize = 271;
+pub(super) const ENDPOINT_MAX: usize = 271;
 
 fn protocol_of(name: &str) -> Result<Protocol, Failure> {
     Protocol::from_name(name).ok_or_else(|| {
@@ -848,7 +852,7 @@ mod tests {
         assert!(sentence.starts_with("name is too long (\"nnn") && sentence.ends_with("allowed are 63 bytes"));
         assert!(refused(hbeat_link_options { name: c"\xC3".as_ptr(), ..zero() }).ends_with("is not UTF-8 at byte 0"));
         assert_eq!(refused(hbeat_link_options { start_paused: 2, ..zero() }), "start_paused is 2, allowed is 0 or 1");
-        assert!(refused(hbeat_link_options { events: 1 << 17, ..zero() }).starts_with("events is 0x20000"));
+        assert!(refused(hbeat_link_options { events: 1 << 19, ..zero() }).starts_with("events is 0x80000"));
     }
 
     #[test]

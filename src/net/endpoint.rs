@@ -3,7 +3,7 @@
 use socket2::SockAddr;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 /// A place to connect to.
@@ -31,10 +31,26 @@ impl Endpoint {
     /// # Errors
     /// One sentence that says what is wrong and what is right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let refused = |why: &str| {
-            let known = "allowed is tcp://name:port, tcp://[ipv6]:port or unix:///path";
-            Err(format!("endpoint is \"{}\", {why}: {known}", text.escape_debug()))
-        };
+        Self::read(text, 1, "tcp://name:port, tcp://[ipv6]:port or unix:///path")
+    }
+
+    /// Reads the text form of a place of this machine's to listen at: `[::]` is all its addresses, port 0 a free one.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_local(text: &str) -> Result<Self, String> {
+        let allowed = "tcp://ipv4:port, tcp://[ipv6]:port or unix:///path, port 0 for a free one";
+        let endpoint = Self::read(text, 0, allowed)?;
+        match &endpoint {
+            Self::Tcp { name, .. } if name.parse::<IpAddr>().is_err() => {
+                Err(refusal(text, "whose address is not in numbers", allowed))
+            }
+            _ => Ok(endpoint),
+        }
+    }
+
+    fn read(text: &str, first_port: u16, allowed: &str) -> Result<Self, String> {
+        let refused = |why: &str| Err(refusal(text, why, allowed));
         if text.len() > LONGEST + 16 || text.contains(['\0', '\n']) {
             return refused("which is too long or has control characters");
         }
@@ -45,11 +61,12 @@ impl Endpoint {
             "unix" if place.starts_with('/') => Ok(Self::Unix(place.into())),
             "unix" => refused("whose path does not begin with /"),
             "tcp" => {
-                let Some((name, port)) = place.rsplit_once(':') else {
+                // Within the brackets of an IPv6 address there is none.
+                let Some((name, port)) = place.rsplit_once(':').filter(|(_, port)| !port.contains(']')) else {
                     return refused("which has no port");
                 };
-                let Some(port) = port.parse().ok().filter(|port| *port > 0) else {
-                    return refused("whose port is not 1 to 65535");
+                let Some(port) = port.parse().ok().filter(|port| *port >= first_port) else {
+                    return refused(&format!("whose port is not {first_port} to 65535"));
                 };
                 match bare(name) {
                     Some(name) => Ok(Self::Tcp { name: name.to_owned(), port }),
@@ -57,6 +74,15 @@ impl Endpoint {
                 }
             }
             _ => refused("whose scheme is not known"),
+        }
+    }
+
+    /// The same with another port, where there are ports.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        match self {
+            Self::Tcp { name, .. } => Self::Tcp { name: name.clone(), port },
+            Self::Unix(_) => self.clone(),
         }
     }
 
@@ -85,11 +111,15 @@ impl Endpoint {
     }
 }
 
+fn refusal(text: &str, why: &str, allowed: &str) -> String {
+    format!("endpoint is \"{}\", {why}: allowed is {allowed}", text.escape_debug())
+}
+
 /// A name without the brackets of an IPv6 address.
 fn bare(name: &str) -> Option<&str> {
     let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match bracketed {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok().then_some(inner),
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok().then_some(inner),
         None => (!name.is_empty() && !name.contains([':', '/', '[', ']', ' ', '@'])).then_some(name),
     }
 }
@@ -122,6 +152,7 @@ mod tests {
             ("gw:7890", "no scheme"),
             ("http://gw:80", "scheme is not known"),
             ("tcp://gw", "no port"),
+            ("tcp://[::1]", "no port"),
             ("tcp://gw:0", "port is not"),
             ("tcp://gw:65536", "port is not"),
             ("tcp://gw:", "port is not"),
@@ -136,6 +167,18 @@ mod tests {
             assert!(sentence.contains(why) && sentence.contains("allowed is"), "{text}: {sentence}");
         }
         assert!(Endpoint::parse(&format!("tcp://{}:80", "a".repeat(300))).is_err());
+    }
+
+    #[test]
+    fn a_place_to_listen_at_is_in_numbers_and_may_have_any_port() {
+        for text in ["tcp://[::]:0", "tcp://127.0.0.1:7700", "tcp://[::1]:0", "unix:///run/hbeat.sock"] {
+            let endpoint = Endpoint::parse_local(text).unwrap();
+            assert_eq!(endpoint.to_string(), text);
+            assert_eq!(endpoint.addresses().unwrap().unwrap().len(), 1, "{text}");
+        }
+        for text in ["tcp://localhost:80", "tcp://[::]", "tcp://[::]:65536", "udp://[::]:1", "unix://x"] {
+            assert!(Endpoint::parse_local(text).unwrap_err().contains("allowed is tcp://ipv4:port"), "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod endpoint;
 mod keepalive;
+mod listener;
 mod observe;
 mod poller;
 mod signal;
@@ -11,6 +12,7 @@ mod tcp_info;
 
 pub use endpoint::Endpoint;
 pub use keepalive::{COUNT_MAX, Keepalive, SECONDS_MAX, keepalive, set_keepalive};
+pub use listener::{Bound, Listening};
 use observe::ask;
 pub use observe::{Observed, check_socket, check_tcp, observe};
 pub use poller::{Connection, Poller, Ready, check_stream, take_over};

@@ -57,6 +57,10 @@ impl Poller {
         Ok(Self(Arc::new(polling::Poller::new()?)))
     }
 
+    pub(super) fn inner(&self) -> &Arc<polling::Poller> {
+        &self.0
+    }
+
     /// Waits until a socket is ready, the time is up or somebody calls [`wake`](Self::wake). What was found before is
     /// forgotten.
     pub fn wait(&self, ready: &mut Ready, timeout: Option<Duration>) {
@@ -173,7 +177,7 @@ impl Connection {
     }
 }
 
-fn is_later(error: &io::Error) -> bool {
+pub(super) fn is_later(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 

@@ -885,6 +885,41 @@ TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {
     close(pair[1]);
 }
 
+TEST(who_dials_a_listener, "K202 K203 K206 K207") {
+    record record;
+    hbeat::engine engine(recorded(record));
+    hbeat::listener_options how;
+    how.name = "devices";
+    how.max_links = 5;
+    hbeat::listener listener = engine.listen("tcp://127.0.0.1:0", hbeat::policy("normal"), how);
+    CHECK(listener && listener.info()->port != 0 && listener.info().name() == "devices");
+    const std::string endpoint = listener.info().endpoint();
+    hbeat::link dialled = engine.dial(endpoint, hbeat::policy("normal"), hbeat::link_options());
+    for (int waited = 0; waited < 1000 && (record.count(event_type::accepted) == 0 || record.count(event_type::up) == 0); waited++) {
+        CHECK(engine.quiesce(seconds(10)) == code::ok);
+        usleep(10000);
+    }
+    REQUIRE(record.count(event_type::accepted) == 1);
+    const hbeat::event accepted = record.first(event_type::accepted);
+    CHECK(accepted->listener == listener.id() && accepted.name().compare(0, 8, "devices/") == 0);
+    CHECK(accepted.data<std::string>() == nullptr);
+    {
+        hbeat::link owned = accepted.accept(std::string("mine"));
+        CHECK(owned.info().state() == hbeat::state::up && owned.info()->listener == listener.id());
+        CHECK(listener.info()->links == 1 && listener.info()->accepted == 1);
+    }
+    CHECK(engine.quiesce(seconds(10)) == code::ok);
+    CHECK_EQ(listener.info()->links, 0);
+    CHECK_THROWS(engine.listen(endpoint, hbeat::policy("normal")), code::system, "cannot be listened at");
+    CHECK_THROWS(engine.listen("tcp://localhost:1", hbeat::policy("normal")), code::invalid, "endpoint");
+    hbeat::listener moved(std::move(listener));
+    hbeat::status s;
+    CHECK(listener.close(s) == code::no_link && moved.close(s) == code::ok && moved.close(s) == code::no_link);
+    CHECK(engine.quiesce(seconds(10)) == code::ok);
+    moved = engine.listen(endpoint, hbeat::policy("normal"), how, s);
+    CHECK(!s.failed() && moved.info(s)->accepted == 0);
+}
+
 TEST(health_and_lists, "K11 K108") {
     hbeat::engine engine(manual());
     std::vector<hbeat::link> links;

@@ -48,6 +48,12 @@ static int check_failures;
         printf("  skipped: %s\n", (reason));                                                                           \
         check_leave(77);                                                                                               \
     } while (0)
+/* The call fails with this status, and the sentence names what was wrong. */
+#define FAILS(call, status, word)                                                                                      \
+    do {                                                                                                               \
+        CHECK_STATUS((call), (status));                                                                                \
+        CHECK_TEXT(hbeat_last_error(), (word));                                                                        \
+    } while (0)
 
 static inline void check_register(const char *name, const char *proves, void (*body)(void)) {
     if (check_case_count == 128) abort();

@@ -4,13 +4,6 @@
 
 #include <stddef.h>
 
-/* The call fails with this status, and the sentence names what was wrong. */
-#define FAILS(call, status, word)                                                                                      \
-    do {                                                                                                               \
-        CHECK_STATUS((call), (status));                                                                                \
-        CHECK_TEXT(hbeat_last_error(), (word));                                                                        \
-    } while (0)
-
 static hbeat_policy cmpp(void) { return policy_of(180000, 60000, 3); }
 
 /* What must still be so after any misuse. */

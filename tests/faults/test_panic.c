@@ -28,6 +28,9 @@ static hbeat_keepalive keepalive;
 static hbeat_tcp_info tcp;
 static int tcp_socket = -1;
 static hbeat_link link_place;
+static hbeat_listener_options listening;
+static hbeat_listener_info listener;
+static hbeat_listener listener_place;
 static uint64_t ns;
 static uint32_t number;
 static int32_t descriptor;
@@ -50,6 +53,9 @@ WITH_ENGINE(hbeat_engine_advance, START_NS)
 WITH_ENGINE(hbeat_link_open, &policy, &how, &link_place)
 WITH_ENGINE(hbeat_link_dial, "tcp://127.0.0.1:9", &policy, &how, &link_place)
 WITH_ENGINE(hbeat_link_adopt, -1, &policy, &how, &link_place)
+WITH_ENGINE(hbeat_listener_open, "tcp://127.0.0.1:0", &policy, &listening, &listener_place)
+WITH_ENGINE(hbeat_listener_close, listener_place)
+WITH_ENGINE(hbeat_listener_info_get, listener_place, &listener)
 WITH_ENGINE(hbeat_link_start, link, 0)
 WITH_ENGINE(hbeat_link_pause, link, 0)
 WITH_ENGINE(hbeat_link_close, link)
@@ -177,6 +183,9 @@ static const struct export_case CASES[] = {
     CASE(hbeat_link_start, REFUSED),
     CASE(hbeat_link_take, REFUSED),
     CASE(hbeat_link_unsent, REFUSED),
+    CASE(hbeat_listener_close, ENDS),
+    CASE(hbeat_listener_info_get, REFUSED),
+    CASE(hbeat_listener_open, REFUSED),
     CASE(hbeat_now_ns, VALUE),
     CASE(hbeat_policy_check, STATUS),
     CASE(hbeat_policy_detection, STATUS),
@@ -203,6 +212,8 @@ static void fill_arguments(void) {
     if (tcp_socket < 0) tcp_socket = socket(AF_INET, SOCK_STREAM, 0);
     keepalive.struct_size = sizeof keepalive;
     tcp.struct_size = sizeof tcp;
+    listening.struct_size = sizeof listening;
+    listener.struct_size = sizeof listener;
     health.struct_size = sizeof health;
     info.struct_size = sizeof info;
     stats.struct_size = sizeof stats;

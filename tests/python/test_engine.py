@@ -314,7 +314,7 @@ class Close(unittest.TestCase):
         data = bytes(12)
         return {
             "open": lambda: engine.open(), "dial": lambda: engine.dial("unix:///no/such/socket"),
-            "adopt": lambda: engine.adopt(self.pair()), "set_state": lambda: link.set_state(b""), "peer_state": link.peer_state, "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
+            "listen": lambda: engine.listen("tcp://127.0.0.1:0"), "adopt": lambda: engine.adopt(self.pair()), "set_state": lambda: link.set_state(b""), "peer_state": link.peer_state, "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
             "drive": engine.drive, "next_deadline_ns": engine.next_deadline_ns, "advance": lambda: engine.advance(1),
             "now_ns": lambda: engine.now_ns, "health": engine.health, "progress": lambda: (link.progress(), engine.progress()), "quiesce": lambda: engine.quiesce(1),
             "stop": engine.stop, "stats": engine.stats, "histogram": lambda: engine.histogram(Times.RTT), "received": link.received, "sent": link.sent, "feed": lambda: link.feed(data),
@@ -561,6 +561,43 @@ class Carried(unittest.TestCase):
             while not any(event.type == EventType.DOWN and event.link is client for event in engine.wait(20)):
                 pass
             self.assertEqual(client.info().state, State.CONNECTING)
+
+    def test_who_dials_a_listener_is_a_link_from_its_first_event_on(self):
+        with hbeat.Engine() as engine:
+            listener = engine.listen("tcp://127.0.0.1:0", "interval=50ms timeout=5s", name="devices", max_links=1,
+                                     events=[EventType.ACCEPTED, EventType.DOWN])
+            self.assertEqual(listener.endpoint, "tcp://127.0.0.1:%d" % listener.port)
+            client = engine.dial(listener.endpoint, "interval=50ms timeout=5s")
+            events = []
+            while not any(event.type == EventType.ACCEPTED for event in events):
+                events += engine.wait(20)
+            accepted = next(event for event in events if event.type == EventType.ACCEPTED)
+            self.assertIs(accepted.listener, listener)
+            self.assertTrue(accepted.name.startswith("devices/127.0.0.1:"))
+            self.assertIsNone(accepted.data)
+            accepted.link.data = "mine"
+            self.assertEqual((accepted.link.info().listener, accepted.link.protocol), (listener.id, "heart"))
+            # One is enough.
+            refused = engine.dial(listener.endpoint, "interval=50ms timeout=5s")
+            while not any(event.type == EventType.LISTENER_LIMIT for event in events):
+                events += engine.wait(20)
+            refused.close()
+            info = listener.info()
+            self.assertEqual((info.links, info.accepted, info.name), (1, 1, "devices"))
+            self.assertGreater(info.refused_links, 0)
+            self.assertTrue(listener.close())
+            self.assertFalse(listener.close())
+            with self.assertRaises(hbeat.NoLinkError):
+                listener.info()
+            client.close()
+            events = []
+            while not any(event.type == EventType.DOWN and event.data == "mine" for event in events):
+                events += engine.wait(20)
+            with self.assertRaisesRegex(hbeat.InvalidError, "endpoint"):
+                engine.listen("tcp://localhost:0")
+            with engine.listen("tcp://[::]:0") as other, self.assertRaisesRegex(hbeat.HbeatError, "cannot be listened at"):
+                engine.listen(other.endpoint)
+        self.assertFalse(listener.close())
 
     def test_what_cannot_be_carried_is_refused(self):
         with hbeat.Engine() as engine:

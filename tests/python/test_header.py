@@ -15,7 +15,7 @@ from hbeat import _abi
 TEXT = re.sub(r"/\*.*?\*/", "", HEADER.read_text(encoding="utf-8"), flags=re.S)
 TYPES = {
     "uint32_t": ctypes.c_uint32, "int32_t": ctypes.c_int32, "uint64_t": ctypes.c_uint64, "size_t": ctypes.c_size_t,
-    "hbeat_link": ctypes.c_uint64, "hbeat_status": ctypes.c_int32, "void": None,
+    "hbeat_link": ctypes.c_uint64, "hbeat_listener": ctypes.c_uint64, "hbeat_status": ctypes.c_int32, "void": None,
     "void *": ctypes.c_void_p, "const void *": ctypes.c_void_p, "const char *": ctypes.c_char_p, "char *": ctypes.c_void_p,
     "const struct hbeat_backoff *": ctypes.c_void_p, "hbeat_event_callback": ctypes.c_void_p, "hbeat_release_callback": ctypes.c_void_p, "hbeat_log_callback": ctypes.c_void_p,
 }
@@ -114,7 +114,7 @@ class Header(unittest.TestCase):
     def test_constants(self):
         values = {name: int(value.rstrip("u")) for name, value in re.findall(r"^#define HBEAT_(\w+) (\d+u?)$", TEXT, re.M)}
         self.assertEqual((values.pop("VERSION_MAJOR"), values.pop("VERSION_MINOR")), _abi.VERSION)
-        for name in ["FOREVER", "UNKNOWN", "NAME_MAX", "FRAME_MAX", "APP_STATE_MAX", "EVENTS_DEFAULT", "EVENTS_ALL", "CAUSES_MAX", "BELOW_MAX"]:
+        for name in ["FOREVER", "UNKNOWN", "NAME_MAX", "FRAME_MAX", "APP_STATE_MAX", "ENDPOINT_MAX", "EVENTS_DEFAULT", "EVENTS_ALL", "CAUSES_MAX", "BELOW_MAX"]:
             self.assertEqual(getattr(_abi, name), values.pop(name), name)
         for group, enum in GROUPS.items():
             named = {name[len(group) + 1:]: value for name, value in values.items() if name.startswith(group + "_")}

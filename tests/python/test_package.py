@@ -71,7 +71,7 @@ class Loading(unittest.TestCase):
         self.assertEqual((hbeat.__version__, hbeat.version()), (wanted, wanted))
 
     def test_all_is_what_is_exported(self):
-        modules = {"aio", "engine", "errors", "events", "kernel", "link", "policy", "stats", "words"}
+        modules = {"aio", "engine", "errors", "events", "kernel", "link", "listener", "policy", "stats", "words"}
         public = {name for name in vars(hbeat) if not name.startswith("_")} - modules
         self.assertEqual(public, set(hbeat.__all__))
 

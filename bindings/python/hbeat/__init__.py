@@ -19,6 +19,7 @@ from .errors import (
 from .events import Event
 from .kernel import Keepalive, TcpInfo, get_keepalive, set_keepalive, tcp_info
 from .link import Link, LinkInfo, Sequence
+from .listener import Listener, ListenerInfo
 from .policy import Policy
 from .stats import Histogram, Stats
 from .words import Cause, Clock, EventType, IdleOn, NoProgress, OnPanic, Phase, Proof, Reconnect, Resend, Run, State, Status, Strategy, Times
@@ -41,7 +42,7 @@ def now_ns() -> int:
 __all__ = [
     "AgainError", "BusyError", "Cause", "Clock", "ClosedError", "DesyncError", "Engine", "Event", "EventStream",
     "EventType", "FailedError", "ForkedError", "HbeatError", "Health", "Histogram", "IdleOn", "InvalidError", "Keepalive", "LibraryError",
-    "LimitError", "Link", "LinkDown", "LinkInfo", "NoLinkError", "NoProgress", "OnPanic", "Phase", "Policy", "Proof", "Reconnect", "Resend", "Run",
+    "LimitError", "Link", "LinkDown", "LinkInfo", "Listener", "ListenerInfo", "NoLinkError", "NoProgress", "OnPanic", "Phase", "Policy", "Proof", "Reconnect", "Resend", "Run",
     "Sequence", "State", "Stats", "Status", "StoppedError", "Strategy", "TcpInfo", "TimedOutError", "Times", "WrongModeError",
     "get_keepalive", "now_ns", "set_keepalive", "tcp_info", "version", "watch",
 ]

@@ -10,8 +10,9 @@ UNKNOWN = 0xFFFFFFFF
 NAME_MAX = 64
 FRAME_MAX = 2048
 APP_STATE_MAX = 1024
-EVENTS_DEFAULT = 130878
-EVENTS_ALL = 131070
+EVENTS_DEFAULT = 524094
+EVENTS_ALL = 524286
+ENDPOINT_MAX = 128
 CAUSES_MAX = 16
 BELOW_MAX = 32
 
@@ -63,6 +64,7 @@ class CEvent(Structure):
         ("name", c_char * NAME_MAX),
         ("attempt", c_uint32),
         ("next_ms", c_uint32),
+        ("listener", c_uint64),
     ]
 
 
@@ -159,6 +161,37 @@ class CInfo(Structure):
         ("next_ms", c_uint32),
         ("peer_states_left_out", c_uint64),
         ("strikes", c_uint64),
+        ("listener", c_uint64),
+    ]
+
+
+class CListenerOptions(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("max_links", c_uint32),
+        ("name", c_char_p),
+        ("max_per_source", c_uint32),
+        ("max_greeting", c_uint32),
+        ("events", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class CListenerInfo(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("port", c_uint32),
+        ("listener", c_uint64),
+        ("links", c_uint32),
+        ("greeting", c_uint32),
+        ("accepted", c_uint64),
+        ("never_heard", c_uint64),
+        ("refused_links", c_uint64),
+        ("refused_source", c_uint64),
+        ("refused_greeting", c_uint64),
+        ("refused_system", c_uint64),
+        ("name", c_char * NAME_MAX),
+        ("endpoint", c_char * ENDPOINT_MAX),
     ]
 
 
@@ -249,6 +282,8 @@ STRUCTS = {
     "hbeat_engine_options": CEngineOptions,
     "hbeat_health": CHealth,
     "hbeat_link_options": CLinkOptions,
+    "hbeat_listener_options": CListenerOptions,
+    "hbeat_listener_info": CListenerInfo,
     "hbeat_info": CInfo,
     "hbeat_stats": CStats,
     "hbeat_histogram": CHistogram,
@@ -290,6 +325,9 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_link_open": (Status, [Engine, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
     "hbeat_link_dial": (Status, [Engine, c_char_p, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
     "hbeat_link_adopt": (Status, [Engine, c_int32, POINTER(CPolicy), POINTER(CLinkOptions), POINTER(c_uint64)]),
+    "hbeat_listener_open": (Status, [Engine, c_char_p, POINTER(CPolicy), POINTER(CListenerOptions), POINTER(c_uint64)]),
+    "hbeat_listener_close": (Status, [Engine, c_uint64]),
+    "hbeat_listener_info_get": (Status, [Engine, c_uint64, POINTER(CListenerInfo)]),
     "hbeat_link_start": (Status, [Engine, Link, Now]),
     "hbeat_link_pause": (Status, [Engine, Link, Now]),
     "hbeat_link_close": (Status, [Engine, Link]),

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, List, Optional, TypeVar, Union
 
 from . import _abi, _arguments
-from ._abi import CEngineOptions, CEvent, CHealth, CHistogram, CLinkOptions, CStats
+from ._abi import CEngineOptions, CEvent, CHealth, CHistogram, CLinkOptions, CListenerOptions, CStats
 from ._handle import Handle
 from ._library import lib
 from .errors import BusyError, ClosedError, ForkedError, StoppedError, WrongModeError, fail
 from .events import NOT_LOGGED, Event, event_of, log
 from .link import Link
+from .listener import Listener
 from .policy import Policy, policy_of
 from .stats import Histogram, Stats, histogram_of, stats_of
 from .words import Clock, EventType, OnPanic, Phase, Reconnect, Run, Status, Times
@@ -77,6 +78,7 @@ class Engine:
             fail(status)
         self._run, self._clock = Run(run), Clock(clock)
         self._links: Dict[int, Link] = {}
+        self._listeners: Dict[int, Listener] = {}
         self._opening = threading.Lock()
         # Who pulls, under 0: set and taken back by single steps of the interpreter, which no signal can come between.
         self._pulling: Dict[int, object] = {}
@@ -123,6 +125,27 @@ class Engine:
         link = self._open(lib.hbeat_link_adopt, [fd], options, policy, name, protocol, data, events)
         sock.detach()
         return link
+
+    def listen(self, endpoint: str, policy: Union[Policy, str] = "normal", *, name: str = "", max_links: int = 0,
+               max_per_source: int = 0, max_greeting: int = 0, events: Optional[Iterable[EventType]] = None) -> Listener:
+        """Listens for peers that dial: each becomes a link as soon as it was heard, with ACCEPTED as its first event; its
+        data is None until it is set.
+
+        endpoint: "tcp://address:port", "tcp://[ipv6]:port" ("[::]": all addresses) or "unix:///path"; port 0: a free one, see
+        Listener.port. max_links, max_per_source: how many links, in all and from one address; 0: any number. max_greeting: how many
+        connections that were not heard yet; 0: 1024. events: which are wanted of its links; None: as the engine. Only with
+        Run.THREADS."""
+        wanted = _arguments.mask("events", events)
+        options = CListenerOptions(
+            struct_size=ctypes.sizeof(CListenerOptions), name=_arguments.text("name", name),
+            max_links=_arguments.u32("max_links", max_links), max_per_source=_arguments.u32("max_per_source", max_per_source),
+            max_greeting=_arguments.u32("max_greeting", max_greeting), events=wanted and wanted | ALWAYS)
+        address, struct, number = _arguments.text("endpoint", endpoint), policy_of(policy)._struct(), ctypes.c_uint64()
+        self._check_fork()
+        with self._opening:
+            self._done(lib.hbeat_listener_open(self._handle, address, struct, options, number))
+            listener = self._listeners[number.value] = Listener(self, number.value, wanted or self._wanted)
+        return listener
 
     def _open(self, call: Any, place: List[Any], options: CLinkOptions, policy: Union[Policy, str], name: str, protocol: str,
               data: Any, events: Optional[Iterable[EventType]]) -> Link:
@@ -325,7 +348,8 @@ class Engine:
         pulled = self._count.value - self._used
         while self._used < self._count.value:
             raw = self._batch[self._used]
-            event = event_of(CEvent.from_buffer_copy(raw), self._link(raw.link))
+            link = self._accepted(raw) if raw.type == EventType.ACCEPTED else self._link(raw.link)
+            event = event_of(CEvent.from_buffer_copy(raw), link, self._listeners.get(raw.listener))
             if (event.link._wanted if event.link else self._wanted) >> event.type & 1:
                 self._ready.append(event)
             self._used += 1
@@ -333,6 +357,14 @@ class Engine:
                 self._links.pop(raw.link, None)
             log(event)
         return pulled
+
+    def _accepted(self, raw: CEvent) -> Link:
+        """A link that came to a listener is known from its first event on."""
+        with self._opening:
+            listener = self._listeners.get(raw.listener)
+            wanted = self._wanted if listener is None else listener._wanted
+            link = self._links[raw.link] = Link(self, raw.link, "heart", wanted, None)
+        return link
 
     def _link(self, number: int) -> Optional[Link]:
         link = self._links.get(number)

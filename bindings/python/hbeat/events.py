@@ -11,13 +11,14 @@ from .words import Cause, EventType, State
 
 if TYPE_CHECKING:
     from .link import Link
+    from .listener import Listener
 
 logger = logging.getLogger("hbeat")
 logger.addHandler(logging.NullHandler())
 
 # What a line is logged for, and how loud: as hbeat's own on_log.
 NOT_LOGGED = {EventType.SEND, EventType.ANSWER, EventType.BEAT_RECEIVED, EventType.PEER_STATE}
-QUIET = {EventType.UP, EventType.CLOSED, EventType.CONNECTING}
+QUIET = {EventType.UP, EventType.CLOSED, EventType.CONNECTING, EventType.ACCEPTED}
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Event:
     """An event as hbeat.h describes it. What is not known is None; str() is the line an operator greps for."""
 
     type: EventType
-    link: "Optional[Link]"  # None: an event of the engine
+    link: "Optional[Link]"  # None: an event of the engine or a listener
     at_ns: int  # on the engine's clock
-    state: Optional[State]  # after it; None: an event of the engine
+    state: Optional[State]  # after it; None: an event of the engine or a listener
     cause: Cause
     tries: int
     tries_max: int
@@ -42,6 +43,7 @@ class Event:
     name: str
     attempt: int  # CONNECTING: which one, from 1
     next_ms: Optional[int]  # CONNECTING: in how many ms it begins
+    listener: "Optional[Listener]"  # of a listener that is open, or of a link that came to one: which
     _raw: CEvent = field(repr=False, compare=False)
 
     @property
@@ -72,7 +74,7 @@ STATES: "Dict[int, Optional[State]]" = {0: None, **{int(member): member for memb
 CAUSES = {int(member): member for member in Cause}
 
 
-def event_of(raw: CEvent, link: "Optional[Link]") -> Event:
+def event_of(raw: CEvent, link: "Optional[Link]", listener: "Optional[Listener]" = None) -> Event:
     event = object.__new__(Event)
     # Past the __init__ of a frozen class, which takes twice as long.
     vars(event).update(
@@ -80,7 +82,8 @@ def event_of(raw: CEvent, link: "Optional[Link]") -> Event:
         tries_max=raw.tries_max, sequence=raw.sequence, count=raw.count, detail=raw.detail, rtt_us=known(raw.rtt_us),
         last_received_ms=known(raw.last_received_ms), last_sent_ms=known(raw.last_sent_ms),
         unread_bytes=counted(raw.unread_bytes), send_queue_bytes=counted(raw.send_queue_bytes),
-        name=raw.name.decode("utf-8", "replace"), attempt=raw.attempt, next_ms=known(raw.next_ms), _raw=raw)
+        name=raw.name.decode("utf-8", "replace"), attempt=raw.attempt, next_ms=known(raw.next_ms), listener=listener,
+        _raw=raw)
     return event
 
 

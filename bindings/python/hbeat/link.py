@@ -83,6 +83,7 @@ class LinkInfo:
     next_ms: Optional[int]
     peer_states_left_out: int
     strikes: int
+    listener: int  # the id of the listener that its peer came to; 0: none
 
 
 # What makes of a number in C what the field is; of the others an int.

@@ -21,6 +21,8 @@ class EventType(IntEnum):
     CONNECTING = 14
     PEER_STATE = 15
     STRIKE = 16
+    ACCEPTED = 17
+    LISTENER_LIMIT = 18
 
 
 class State(IntEnum):

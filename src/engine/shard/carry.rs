@@ -1,5 +1,6 @@
 //! Links that the engine carries: their attempts, their sockets, and what goes through them.
 
+use super::listen::place_of;
 use super::turn::Turn;
 use super::*;
 use crate::core::Cause;
@@ -27,7 +28,10 @@ impl Turn<'_> {
         let Some(poller) = self.shard.poller.get() else { return };
         let mut ready = std::mem::take(&mut self.turns.ready);
         poller.wait(&mut ready, Some(std::time::Duration::ZERO));
-        ready.keys().for_each(|key| self.look_at_socket(key as u32));
+        ready.keys().for_each(|key| match place_of(key) {
+            Some(place) => self.accept(place),
+            None => self.look_at_socket(key as u32),
+        });
         self.turns.ready = ready;
     }
 
@@ -55,6 +59,7 @@ impl Turn<'_> {
         if self.shard.poller.get().is_none() {
             return;
         }
+        self.turns.places.clear();
         for key in self.turns.rows.keys() {
             let Some(carried) = self.carried(key.index) else { continue };
             (carried.connection, carried.phase) = (None, Phase::Lost);
@@ -160,8 +165,11 @@ impl Turn<'_> {
 
     /// There is a connection: the peer is asked at once.
     fn connected(&mut self, index: u32) {
-        let Some(carried) = self.carried(index) else { return };
-        carried.phase = Phase::Greeting;
+        let now = self.turns.clock.latest();
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let until = now.plus(row.policy.detection().latest_ms.min(REST_MS));
+        let Some(carried) = row.carried.as_deref_mut() else { return };
+        carried.phase = Phase::Greeting { until };
         if let Some(Err(error)) = carried.connection.as_mut().map(|connection| connection.want_writes(false)) {
             return self.lose(index, Failure::of(&error));
         }
@@ -224,7 +232,8 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let alive = row.link.evidence().state == State::Up;
-        let Some(carried) = row.carried.as_deref_mut().filter(|carried| matches!(carried.phase, Phase::Greeting))
+        let Some(carried) =
+            row.carried.as_deref_mut().filter(|carried| matches!(carried.phase, Phase::Greeting { .. }))
         else {
             return;
         };
@@ -236,9 +245,17 @@ impl Turn<'_> {
         carried.tried = 0;
         carried.failure = None;
         (row.state_since, row.detail) = (now, 0);
-        self.turns.stats.count(Counted::Ups);
+        let Some(seat) = &mut carried.seat else {
+            self.turns.stats.count(Counted::Ups);
+            self.note_state(index);
+            return self.tell(index, EventKind::Up, None);
+        };
+        seat.hear();
+        row.events = seat.listener().events.unwrap_or(self.engine.options.events);
+        self.shard.table.words(index).map(|words| words.clear(beat::HIDDEN));
+        self.turns.stats.count(Counted::Opened);
         self.note_state(index);
-        self.tell(index, EventKind::Up, None);
+        self.tell(index, EventKind::Accepted, None);
     }
 
     /// The connection is gone, as the socket says.
@@ -275,6 +292,9 @@ impl Turn<'_> {
 
     /// An attempt came to nothing.
     fn fail_attempt(&mut self, index: u32, failure: Failure) {
+        if self.turns.rows.get(index).is_some_and(Row::is_hidden) {
+            return self.dismiss(index);
+        }
         self.retry(index, failure);
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
@@ -286,6 +306,15 @@ impl Turn<'_> {
         row.side = None;
         row.detail = failure.errno;
         self.visit(index, Some(Input::Report(failure.cause)));
+    }
+
+    /// Who connected to a listener was not heard: the application never learns of it.
+    fn dismiss(&mut self, index: u32) {
+        let Some(row) = self.turns.rows.get(index) else { return };
+        let key = row.key;
+        row.carried.iter().flat_map(|carried| &carried.seat).for_each(|seat| seat.listener().miss());
+        self.shard.table.words(index).map(|words| words.close(key.generation));
+        self.close(key);
     }
 
     /// Plans the next attempt, if there is to be one.
@@ -335,7 +364,14 @@ impl Turn<'_> {
                 self.attempt(index);
                 None
             }
-            Some(Phase::Greeting | Phase::Up) => self.write(index, now).or(deadline),
+            Some(&Phase::Greeting { until }) if !until.is_after(now) => {
+                self.fail_attempt(index, Failure { cause: Cause::NoAnswer, errno: 0 });
+                None
+            }
+            Some(&Phase::Greeting { until }) => {
+                self.write(index, now).or(deadline).into_iter().chain([until]).reduce(Stamp::earliest)
+            }
+            Some(Phase::Up) => self.write(index, now).or(deadline),
             _ => deadline,
         }
     }

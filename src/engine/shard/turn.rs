@@ -43,6 +43,7 @@ impl Turn<'_> {
             return self.wind_up();
         }
         let due_by = self.catch_up();
+        self.look_at_places();
         self.poll();
         let mut due = std::mem::take(&mut self.turns.due);
         let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
@@ -81,7 +82,7 @@ impl Turn<'_> {
                 Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
                 Command::Link(key, Said::Close) => self.close(key),
                 Command::Link(key, Said::Data(data)) => self.set_data(key, data),
-                Command::Link(..) | Command::Progress => {}
+                Command::Link(..) | Command::Listen(_) | Command::Unlisten | Command::Progress => {}
                 Command::Barrier(answer) => self.turns.barriers.push(answer),
                 Command::Stop => self.stop(),
             }
@@ -101,7 +102,8 @@ impl Turn<'_> {
         if !self.turns.due.is_empty() {
             return Next::Again;
         }
-        match self.turns.wheel.next_due(&self.turns.rows) {
+        let due = self.turns.wheel.next_due(&self.turns.rows);
+        match due.into_iter().chain(self.places_due()).reduce(Stamp::earliest) {
             Some(due) if !due.is_after(now) => Next::Again,
             Some(due) => Next::At(Some(self.engine.clock.ns_of(due.earliest(now.plus(SLEEP_MS)), now_ns))),
             None => Next::At(None),
@@ -136,6 +138,8 @@ impl Turn<'_> {
             match command {
                 Command::Open(opening) => self.open(*opening),
                 Command::Link(key, said) => self.hear_of(key, said),
+                Command::Listen(opened) => self.listen(opened.0, opened.1),
+                Command::Unlisten => self.unlisten(),
                 Command::Progress => self.look_at_silent(),
                 Command::Barrier(answer) => self.turns.barriers.push(answer),
                 Command::Stop => self.stop(),
@@ -147,6 +151,8 @@ impl Turn<'_> {
         self.shard.opening.fetch_sub(1, Ordering::Relaxed);
         let index = opening.key.index;
         let now = self.turns.clock.latest();
+        let carried = opening.carried.is_some();
+        let hidden = opening.carried.as_ref().is_some_and(|carried| carried.is_hidden());
         self.turns.rows.insert(Row {
             key: opening.key,
             link: Link::new(opening.opened),
@@ -155,7 +161,8 @@ impl Turn<'_> {
             due: opening.opened,
             policy: opening.policy,
             ordinal: opening.ordinal,
-            events: opening.events,
+            // Nothing is told of a link before the application knows of it.
+            events: if hidden { 0 } else { opening.events },
             data: opening.data,
             name: opening.name,
             fd: opening.fd,
@@ -166,14 +173,15 @@ impl Turn<'_> {
             detail: 0,
             tally: Tally::default(),
             rtt: Rtt::default(),
-            counted: if opening.carried.is_some() { State::Connecting } else { State::Paused },
+            counted: None,
             carried: opening.carried,
             watch: None,
         });
-        self.turns.stats.count(Counted::Opened);
-        let counted = self.turns.rows.get(index).map(|row| row.counted);
-        self.turns.stats.moved(None, counted);
-        if counted == Some(State::Connecting) {
+        if !hidden {
+            self.turns.stats.count(Counted::Opened);
+            self.note_state(index);
+        }
+        if carried {
             return self.set_out(index);
         }
         if opening.start {
@@ -291,17 +299,22 @@ impl Turn<'_> {
         }
     }
 
-    fn close(&mut self, key: Key) {
+    pub(super) fn close(&mut self, key: Key) {
         let Some(row) = self.turns.rows.remove(key) else { return };
         self.shard.desks.remove(key.index);
-        self.turns.stats.count(Counted::Closed);
-        self.turns.stats.moved(Some(row.counted), None);
         let event = self.event(&row, EventKind::Closed, None);
+        if row.is_hidden() {
+            // The application never knew of it.
+            return self.engine.after(&event);
+        }
+        self.turns.stats.count(Counted::Closed);
+        self.turns.stats.moved(row.counted, None);
         self.turns.outbox.push(Item { event, wanted: row.events & EventKind::Closed.bit() != 0 });
     }
 
     fn stop(&mut self) {
         self.turns.ended = true;
+        self.turns.places.clear();
         self.close_all();
     }
 
@@ -340,10 +353,10 @@ impl Turn<'_> {
     /// Counts a link as what it is now.
     pub(super) fn note_state(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let state = row.state();
+        let state = (!row.is_hidden()).then(|| row.state());
         let before = std::mem::replace(&mut row.counted, state);
-        if before != row.counted {
-            self.turns.stats.moved(Some(before), Some(row.counted));
+        if before != state {
+            self.turns.stats.moved(before, state);
         }
     }
 
@@ -540,6 +553,7 @@ impl Turn<'_> {
             unread_bytes: observed.unread_bytes,
             send_queue_bytes: observed.send_queue_bytes,
             name: row.name.clone(),
+            listener: row.listener(),
             ..Event::of_engine(kind, self.engine.clock.ns_of(now, self.engine.clock.now_ns()))
         }
     }
