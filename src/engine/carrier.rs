@@ -4,6 +4,7 @@
 use super::Inner;
 use super::command::{Command, Said};
 use super::event::LinkId;
+use super::talk::Talk;
 use crate::core::{Attempts, Backoff, Cause, Stamp};
 use crate::net::{Address, Connection, Endpoint, Socket};
 use std::io::{Error, ErrorKind};
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub struct Carried {
     pub phase: Phase,
     pub connection: Option<Connection>,
+    /// Of protocols that say more than that they live.
+    pub talk: Option<Talk>,
     /// What the socket did not take yet. Nothing is built while there is any: it is bounded by what is built at once.
     pub unwritten: Vec<u8>,
     /// Where a lost connection is made anew.
@@ -77,6 +80,7 @@ impl Carried {
         Self {
             phase: Phase::LookingUp,
             connection: None,
+            talk: None,
             unwritten: Vec::new(),
             endpoint: Some(endpoint),
             addresses: Vec::new(),
@@ -95,6 +99,7 @@ impl Carried {
         Self {
             phase: Phase::HandedOver(socket),
             connection: None,
+            talk: None,
             unwritten: Vec::new(),
             endpoint: None,
             reconnects: address.is_some(),

@@ -13,10 +13,11 @@ use super::options::{LinkData, LinkOptions, Reconnect, Run};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
 use super::table::{Key, Words, beat, forward};
+use super::talk::Talk;
 use super::{Engine, Inner};
-use crate::core::{Cause, Policy, Stamp, State};
+use crate::core::{Agreed, Cause, Policy, Stamp, State};
 use crate::net::{self, Endpoint};
-use crate::wire::Protocol;
+use crate::wire::{Keys, Protocol};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -100,6 +101,12 @@ pub struct Info {
     pub next_ms: Option<u32>,
     /// Frames of the peer that had no room for its application's state.
     pub peer_states_left_out: u64,
+    /// What a carried link's ends agreed on; `None`: nothing, yet or with a peer that says no terms.
+    pub agreed: Option<Agreed>,
+    /// Frames of the peer whose contents made no sense.
+    pub frames_rejected: u64,
+    /// Frames that were not sealed as they must be, or of another connection.
+    pub frames_unauthenticated: u64,
 }
 
 fn cannot_carry(protocol: Protocol, right: &str) -> Error {
@@ -217,6 +224,11 @@ impl Inner {
         if options.start_paused {
             return Err(Error::new(Code::Invalid, "start_paused must be 0: open the link when it is to be carried"));
         }
+        if options.keys.is_some() && options.protocol != Protocol::Heart {
+            let sentence =
+                format!("keys must be NULL where protocol is \"{}\": only \"heart\" has a seal", options.protocol);
+            return Err(Error::new(Code::Invalid, sentence));
+        }
         Ok(())
     }
 
@@ -253,6 +265,11 @@ impl Engine {
         if (options.reconnect, options.attempts) != (Reconnect::Default, 0) {
             let sentence =
                 "reconnect and attempts must be 0: the connection is the application's, hbeat does not make it anew";
+            return Err(Error::new(Code::Invalid, sentence));
+        }
+        if options.keys.is_some() {
+            let sentence =
+                "keys must be NULL: hbeat seals only the links that it carries (hbeat_link_dial, hbeat_link_adopt)";
             return Err(Error::new(Code::Invalid, sentence));
         }
         self.open_with(policy, options, None)
@@ -323,7 +340,10 @@ impl Engine {
         let desk = Desk::new(options.protocol, Arc::clone(&policy), total).map(Arc::new);
         let paused = if options.start_paused { beat::PAUSED } else { 0 };
         let observed = if policy.observe_only { beat::OBSERVED } else { 0 };
-        let bits = paused | observed | if carried.is_some() { beat::CARRIED } else { 0 };
+        let sealed = if options.keys.is_some() { beat::SEALED } else { 0 };
+        let bits = paused | observed | sealed | if carried.is_some() { beat::CARRIED } else { 0 };
+        let talks = carried.is_some() && options.protocol == Protocol::Heart;
+        let talk = talks.then(|| Talk::new(Arc::clone(&policy), options.keys.clone()));
         if carried.is_some() {
             shard.poller().map_err(|error| {
                 Error::new(Code::System, format!("what waits for sockets could not be made: {error}"))
@@ -349,7 +369,7 @@ impl Engine {
             ordinal,
             start: !options.start_paused,
             opened,
-            carried: carried.map(|make| Box::new(make())),
+            carried: carried.map(|make| Box::new(Carried { talk, ..make() })),
         }));
         drop(slots);
         room.keep();
@@ -441,7 +461,7 @@ impl Engine {
             _ => found.note(said),
         };
         let portion = desk
-            .feed(bytes, at, micros(now_ns), hear)
+            .feed(bytes, at, micros(now_ns), None, hear)
             .map_err(|Busy| Error::new(Code::Busy, "another thread is feeding this link"))?;
         if portion.credit {
             forward(found.words.received, at, || self.inner.now());
@@ -601,7 +621,8 @@ impl Engine {
         Ok(first)
     }
 
-    /// Gives a link another policy, at once and in mid-probe (rule i).
+    /// Gives a link another policy, at once and in mid-probe (rule i). On a carried link whose peer says its terms, its
+    /// rhythm and its patience count when the peer acknowledges them.
     ///
     /// # Errors
     /// [`Code::Invalid`] names the field; and as [`start`](Self::start).
@@ -612,11 +633,25 @@ impl Engine {
             return Err(cannot_observe());
         }
         let policy = self.inner.policies.share(policy);
-        found.words.observe(policy.observe_only);
-        if let Some(desk) = found.shard.desks.find(found.key.index) {
-            desk.set_policy(Arc::clone(&policy));
+        if !found.words.has(beat::CARRIED) {
+            found.words.observe(policy.observe_only);
+            found.shard.desks.find(found.key.index).iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
         }
         found.tell(Said::Policy(policy));
+        Ok(())
+    }
+
+    /// Gives a sealed link other keys, at once: the first seals, all are accepted. Its connection goes on.
+    ///
+    /// # Errors
+    /// [`Code::WrongMode`] where the link was opened without keys, and as [`start`](Self::start).
+    pub fn set_keys(&self, link: LinkId, keys: Arc<Keys>) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        if !found.words.has(beat::SEALED) {
+            let sentence = "the link was opened without keys: a link is sealed from its beginning or not at all";
+            return Err(Error::new(Code::WrongMode, sentence));
+        }
+        found.tell(Said::Keys(keys));
         Ok(())
     }
 
@@ -701,6 +736,9 @@ impl Engine {
                 attempt: carried.map_or(0, Carried::attempt),
                 next_ms: carried.and_then(|carried| carried.next_ms(now)),
                 peer_states_left_out: row.states().map_or(0, AppStates::left_out),
+                agreed: carried.and_then(|carried| carried.talk.as_ref()?.agreed()),
+                frames_rejected: read(Counted::FramesRejected),
+                frames_unauthenticated: read(Counted::FramesUnauthenticated),
             }
         });
         self.inner.nudge();

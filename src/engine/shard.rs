@@ -4,6 +4,7 @@
 mod carry;
 mod police;
 mod progress;
+mod talk;
 mod turn;
 
 use super::Inner;

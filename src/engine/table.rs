@@ -53,6 +53,8 @@ pub mod beat {
     pub const FLAGGED: u32 = 1 << 12;
     /// There are none meanwhile.
     pub const MUTE: u32 = 1 << 13;
+    /// What goes over the link is sealed.
+    pub const SEALED: u32 = 1 << 14;
 }
 
 /// Generation and last received stamp: the pair that `received` touches.
