@@ -6,8 +6,20 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Where the header's items come from, in the order in which they are to be read.
-const SOURCES: [&str; 11] =
-    ["version", "status", "last_error", "policy", "backoff", "engine", "event", "link", "progress", "socket", "stats"];
+const SOURCES: [&str; 12] = [
+    "version",
+    "status",
+    "last_error",
+    "policy",
+    "backoff",
+    "engine",
+    "event",
+    "key",
+    "link",
+    "progress",
+    "socket",
+    "stats",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for input in ["build.rs", "cbindgen.toml", "Cargo.toml", "src/lib.rs", "src/ffi"] {
