@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Where the header's items come from, in the order in which they are to be read.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "version",
     "status",
     "last_error",
@@ -14,6 +14,7 @@ const SOURCES: [&str; 12] = [
     "backoff",
     "engine",
     "event",
+    "key",
     "link",
     "listener",
     "progress",

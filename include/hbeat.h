@@ -659,6 +659,22 @@ typedef struct hbeat_health {
 } hbeat_health;
 
 /*
+ A secret that both ends of a link have, by the same id. Made by a generator of random numbers, not by a person. hbeat
+ keeps no copy of the octets, only what it computes from them, and wipes that with the last link that uses it; the
+ caller wipes its own.
+ */
+typedef struct hbeat_key {
+  /* sizeof(hbeat_key), in each element of an array. */
+  uint32_t struct_size;
+  /* Any number that both ends know the key by. */
+  uint32_t id;
+  /* The octets. */
+  const void *bytes;
+  /* How many: 16 to 64. */
+  size_t length;
+} hbeat_key;
+
+/*
  How a link is set up. Begin with HBEAT_LINK_OPTIONS_INIT; a struct that is all zero but for struct_size is right, too.
  hbeat copies the texts.
  */
@@ -686,6 +702,13 @@ typedef struct hbeat_link_options {
   uint32_t reconnect;
   /* dial, adopt: how many attempts in a row may fail before the link is DOWN for good; 0 = any number. */
   uint32_t attempts;
+  /*
+   dial, adopt: "heart" only. Every frame is sealed with the first of these keys, and taken only if it is sealed with
+   one of them; see hbeat_link_set_keys. NULL = nothing is sealed.
+   */
+  const struct hbeat_key *keys;
+  /* How many there are: 1 or 2; 0 where keys is NULL. */
+  size_t key_count;
 } hbeat_link_options;
 
 /* All that is known of a link. Set struct_size before the call. */
@@ -768,6 +791,21 @@ typedef struct hbeat_info {
   uint64_t strikes;
   /* The listener that its peer came to; 0 = none. */
   hbeat_listener listener;
+  /*
+   dial, adopt: how often this side beats, in ms, as both ends agreed; 0: only when asked. All four are 0 where nothing
+   is agreed: before the peer was heard, or with one that says no terms.
+   */
+  uint32_t agreed_interval_ms;
+  /* How often the peer does. */
+  uint32_t agreed_peer_interval_ms;
+  /* How much silence this side tolerates at least before its policy has more to say. */
+  uint32_t agreed_hold_ms;
+  /* How much the peer does. */
+  uint32_t agreed_peer_hold_ms;
+  /* Frames of the peer whose contents made no sense: not answered, no sign of life. */
+  uint64_t frames_rejected;
+  /* Frames that were not sealed with a key of the link's, were sent before, or belong to another connection. */
+  uint64_t frames_unauthenticated;
 } hbeat_info;
 
 /* How a listener is set up. A struct that is all zero but for struct_size is right. hbeat copies the text. */
@@ -789,6 +827,10 @@ typedef struct hbeat_listener_options {
   uint32_t events;
   /* Must be 0. */
   uint32_t reserved;
+  /* Its links are sealed with these keys, as with those of hbeat_link_options; NULL = nothing is sealed. */
+  const struct hbeat_key *keys;
+  /* How many there are: 1 or 2; 0 where keys is NULL. */
+  size_t key_count;
 } hbeat_listener_options;
 
 /* What is known of a listener. Set struct_size before the call. */
@@ -948,6 +990,10 @@ typedef struct hbeat_stats {
   uint64_t turns;
   /* How often peers were caught beating too often (least_ms). */
   uint64_t strikes;
+  /* Frames of peers whose contents made no sense. */
+  uint64_t frames_rejected;
+  /* Frames that were not sealed with a key of their link's, were sent before, or belong to another connection. */
+  uint64_t frames_unauthenticated;
 } hbeat_stats;
 
 /*
@@ -1654,13 +1700,41 @@ hbeat_status hbeat_link_report_down(struct hbeat_engine *engine, hbeat_link link
  Changes the policy of a link, at once. In a probe the misses so far count on, unless observe_only changes: then
  whoever beats from here on begins with all tries.
 
+ On a link that hbeat carries and whose peer says its terms, interval_ms, hold_time_ms and least_ms are wishes: they are
+ told to the peer at once, and count when it acknowledges them. This side then beats each interval_ms or each least_ms of
+ the peer, whichever is longer. Meanwhile, and from the peer, the longer silence is tolerated. What is agreed is in
+ hbeat_info.
+
  Threads: any.
  In a callback: yes.
  Blocks: no.
  Errors: NULL, SIZE, UNSUPPORTED, NO_LINK, STOPPED, FAILED, FORKED; INVALID as for hbeat_policy_check.
  Since: 0.1.0
  */
-hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine, hbeat_link link, const struct hbeat_policy *policy);
+hbeat_status hbeat_link_set_policy(struct hbeat_engine *engine,
+                                   hbeat_link link,
+                                   const struct hbeat_policy *policy);
+
+/*
+ Gives a sealed link other keys, at once: the first seals what is sent from here on, each is good for what arrives. The
+ connection goes on. To change keys without a gap give both ends (old, new), then both (new, old), then both (new).
+ hbeat copies what it needs. A link that was opened without keys stays as it is.
+
+ On a sealed link each frame carries a tag, HMAC-SHA-256 (RFC 2104) truncated to 128 bits, and a counter by which a frame
+ that is sent again is found; docs/heart-frame.md has the details. Nothing is encrypted. A peer that sends nothing
+ better than frames without a valid seal is given up as if it were mute, with HBEAT_CAUSE_UNAUTHENTICATED.
+
+ Threads: any.
+ In a callback: yes.
+ Blocks: no.
+ Errors: NULL, SIZE, UNSUPPORTED, NO_LINK, STOPPED, FAILED, FORKED; INVALID: not 1 or 2 keys, a key of less than 16 or
+ more than 64 octets, two with one id; WRONG_MODE: the link was opened without keys.
+ Since: 0.1.0
+ */
+hbeat_status hbeat_link_set_keys(struct hbeat_engine *engine,
+                                 hbeat_link link,
+                                 const struct hbeat_key *keys,
+                                 size_t count);
 
 /*
  Gives a link another link_data, as one needs who did not open it. hbeat_link_info gives it from here on, and so does
@@ -1899,7 +1973,8 @@ hbeat_status hbeat_engine_histogram(const struct hbeat_engine *engine,
  */
 #define HBEAT_ENGINE_OPTIONS_INIT \
   { sizeof(hbeat_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define HBEAT_LINK_OPTIONS_INIT { sizeof(hbeat_link_options), -1, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HBEAT_LINK_OPTIONS_INIT { sizeof(hbeat_link_options), -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HBEAT_KEY_INIT { sizeof(hbeat_key), 0, 0, 0 }
 
 #ifdef __cplusplus
 }

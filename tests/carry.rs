@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 const ENOENT: u32 = libc::ENOENT.unsigned_abs();
 const ECONNREFUSED: u32 = libc::ECONNREFUSED.unsigned_abs();
+/// Octets of a heart that says terms, as each does before the peer has acknowledged them.
+const GREETING: usize = 52;
 const QUICK: &str = "interval=50ms timeout=2s tries=3";
 
 #[test]
@@ -64,7 +66,7 @@ fn who_does_not_answer_is_no_connection_and_each_attempt_is_timed_by_the_policy(
     let link = bench.dial(&endpoint, "timeout=1s tries=3", &LinkOptions { backoff, ..heart() });
     let (mut mute, _) = listener.accept().unwrap();
     // The heart that greets has arrived: the connection stands.
-    mute.read_exact(&mut [0; 28]).unwrap();
+    mute.read_exact(&mut [0; GREETING]).unwrap();
     bench.advance(2_999);
     assert_eq!(bench.engine.info(link).unwrap().attempt, 1);
     bench.advance(3_000);
@@ -138,7 +140,7 @@ fn what_is_not_the_protocol_ends_the_connection() {
     assert_eq!(bench.events[down].cause, Some(Cause::Desync));
     let mut rest = Vec::new();
     theirs.read_to_end(&mut rest).unwrap();
-    assert_eq!(rest.len(), 28, "the heart that greets, and then the end");
+    assert_eq!(rest.len(), GREETING, "the heart that greets, and then the end");
 }
 
 #[test]
@@ -146,12 +148,12 @@ fn an_engine_that_failed_lets_its_connections_go() {
     let bench = Bench::new(TimeSource::System);
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     bench.adopt(ours, QUICK, &heart());
-    theirs.read_exact(&mut [0; 28]).unwrap();
+    theirs.read_exact(&mut [0; GREETING]).unwrap();
     bench.engine.fail();
     theirs.write_all(b"something to read").unwrap();
     let mut rest = Vec::new();
     let _ = theirs.read_to_end(&mut rest);
-    assert!(rest.len() % 28 == 0, "hearts, and then the end");
+    assert!(rest.len() % GREETING == 0, "hearts, and then the end");
 }
 
 #[test]

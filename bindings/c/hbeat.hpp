@@ -556,6 +556,35 @@ struct core {
 
 /* ==== Links ==== */
 
+/* A secret that both ends of a link have, by the same id: 16 to 64 octets. */
+struct key {
+    std::uint32_t id;
+    std::string bytes;
+};
+
+namespace detail {
+/* Keys as C wants them. More than two are refused by their number, without being looked at. */
+class raw_keys {
+  public:
+    explicit raw_keys(const std::vector<key> &keys) noexcept : count_(keys.size()) {
+        for (std::size_t i = 0; i < 2; i++) {
+            const hbeat_key none = HBEAT_KEY_INIT;
+            raw_[i] = none;
+            if (i >= keys.size()) continue;
+            raw_[i].id = keys[i].id;
+            raw_[i].bytes = keys[i].bytes.data();
+            raw_[i].length = keys[i].bytes.size();
+        }
+    }
+    const hbeat_key *first() const noexcept { return raw_; }
+    std::size_t count() const noexcept { return count_; }
+
+  private:
+    hbeat_key raw_[2];
+    std::size_t count_;
+};
+} // namespace detail
+
 /* All that is known of a link; its counters by ->: info->beats_sent. */
 class info : public detail::fields<hbeat_info> {
   public:
@@ -728,6 +757,13 @@ class link_ref {
     code set_policy(const hbeat::policy &policy) const { status s; set_policy(policy, s); return s.check(); }
     code set_policy(const hbeat::policy &policy, status &s) const noexcept {
         return settle(s, hbeat_link_set_policy(raw(), id_, &policy.raw()));
+    }
+
+    /* Of a link that was opened with keys: the first seals from here on, all are accepted; as hbeat_link_set_keys. */
+    code set_keys(const std::vector<key> &keys) const { status s; set_keys(keys, s); return s.check(); }
+    code set_keys(const std::vector<key> &keys, status &s) const noexcept {
+        const detail::raw_keys raw_keys(keys);
+        return settle(s, hbeat_link_set_keys(raw(), id_, raw_keys.first(), raw_keys.count()));
     }
 
     /* Protocol "heart": what each beat and answer from here on tells the peer's application; length 0: nothing. */
@@ -924,6 +960,7 @@ struct link_options {
     hbeat::reconnect reconnect = hbeat::reconnect::by_default;
     std::uint32_t attempts = 0;             /* that may fail in a row before the link is DOWN for good; 0: any number */
     const hbeat_backoff *backoff = nullptr; /* nullptr: hbeat_backoff_default */
+    std::vector<key> keys;                  /* one or two: every frame is sealed with the first; none: nothing is */
 };
 
 /* How a listener is set up; what each means is said at hbeat_listener_options. */
@@ -932,6 +969,7 @@ struct listener_options {
     std::uint32_t max_links = 0;
     std::uint32_t max_per_source = 0;
     std::uint32_t max_greeting = 0;
+    std::vector<key> keys; /* as those of link_options */
     std::uint32_t events = 0; /* mask({...}), of its links; 0: as the engine */
 };
 
@@ -1160,6 +1198,9 @@ class engine {
         raw.max_links = how.max_links;
         raw.max_per_source = how.max_per_source;
         raw.max_greeting = how.max_greeting;
+        const detail::raw_keys keys(how.keys);
+        raw.keys = keys.count() > 0 ? keys.first() : nullptr;
+        raw.key_count = keys.count();
         raw.events = how.events;
         if (settle(s, hbeat_listener_open(this->raw(), endpoint.c_str(), &policy.raw(), &raw, &id)) != code::ok)
             return hbeat::listener();
@@ -1377,6 +1418,9 @@ class engine {
         raw.backoff = how.backoff;
         raw.reconnect = static_cast<std::uint32_t>(how.reconnect);
         raw.attempts = how.attempts;
+        const detail::raw_keys keys(how.keys);
+        raw.keys = keys.count() > 0 ? keys.first() : nullptr;
+        raw.key_count = keys.count();
         raw.start_paused = how.start_paused;
         raw.events = how.events;
         raw.link_data = data.get();

@@ -39,7 +39,7 @@ extern "C" {
     X(link_open) X(link_dial) X(link_adopt) X(link_start) X(link_pause) X(link_close) X(link_received) X(link_sent) X(link_feed) \
     X(link_take) X(link_unsent) X(link_answer_received) X(link_beat_received) X(link_report_down) \
     X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(link_set_data) \
-    X(link_set_state) X(link_peer_state) X(keepalive_set) X(keepalive_get) \
+    X(link_set_keys) X(link_set_state) X(link_peer_state) X(keepalive_set) X(keepalive_get) \
     X(policy_keepalive) X(tcp_info_get) X(listener_open) X(listener_close) X(listener_info_get) \
     X(engine_progress) X(link_progress) X(engine_stats) X(engine_histogram)
 
@@ -223,6 +223,7 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
 #define hbeat_link_beat_received (hbeat_load_table()->link_beat_received)
 #define hbeat_link_report_down (hbeat_load_table()->link_report_down)
 #define hbeat_link_set_policy (hbeat_load_table()->link_set_policy)
+#define hbeat_link_set_keys (hbeat_load_table()->link_set_keys)
 #define hbeat_link_info (hbeat_load_table()->link_info)
 #define hbeat_link_feed_sent (hbeat_load_table()->link_feed_sent)
 #define hbeat_link_beat_sent (hbeat_load_table()->link_beat_sent)

@@ -138,6 +138,25 @@ impl Agreement {
         Some(self.before.map_or(agreed, |before| longer(agreed, before)))
     }
 
+    /// What would be in force if the peer had acknowledged the newest wish; `None` before its offer was heard.
+    #[must_use]
+    pub fn wished(&self) -> Option<Agreed> {
+        let (theirs, _) = self.theirs?;
+        Some(agree(&self.next.or(self.told).unwrap_or(self.mine), &theirs))
+    }
+
+    /// The least time between its beats that the peer may rightly hold to be wanted.
+    #[must_use]
+    pub fn least_ms(&self) -> u32 {
+        self.told.map_or(self.mine.least_ms, |told| self.mine.least_ms.min(told.least_ms))
+    }
+
+    /// The generation that was told and is not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> Option<u16> {
+        self.told.map(|_| self.generation)
+    }
+
     fn without_before(&self) -> Option<Agreed> {
         let (theirs, _) = self.theirs?;
         let agreed = agree(&self.mine, &theirs);

@@ -36,7 +36,7 @@ impl State {
 }
 
 /// Why a link went DOWN. The core itself comes to `NoAnswer`, `Silent`, `SendStuck`, `Desync`,
-/// `PartialFrame`, `Policed` and `PeerAppNotResponding`; the others are reported to it.
+/// `PartialFrame`, `Policed` and `PeerAppNotResponding`, and to what the facts say; the others are reported to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Cause {
@@ -106,6 +106,8 @@ pub struct Facts {
     pub send_queue_full: Option<bool>,
     /// The application makes no progress: what arrived may lie unread wherever it reads from.
     pub app_stuck: bool,
+    /// The latest that arrived was refused, and what a silence after that is to be called; `None`: it was not.
+    pub refused: Option<Cause>,
 }
 
 /// A stretch in which this process did not run (rule k).

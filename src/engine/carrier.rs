@@ -5,6 +5,7 @@ use super::Inner;
 use super::command::{Command, Said};
 use super::event::LinkId;
 use super::listener::Seat;
+use super::talk::Talk;
 use crate::core::{Attempts, Backoff, Cause, Stamp};
 use crate::net::{Address, Connection, Endpoint, Socket};
 use std::io::{Error, ErrorKind};
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub struct Carried {
     pub phase: Phase,
     pub connection: Option<Connection>,
+    /// Of protocols that say more than that they live.
+    pub talk: Option<Talk>,
     /// What the socket did not take yet. Nothing is built while there is any: it is bounded by what is built at once.
     pub unwritten: Vec<u8>,
     /// Where a lost connection is made anew.
@@ -100,6 +103,7 @@ impl Carried {
         Self {
             phase,
             connection: None,
+            talk: None,
             unwritten: Vec::new(),
             endpoint: None,
             addresses: Vec::new(),

@@ -8,6 +8,7 @@ use super::sync::channel::Sender;
 use super::table::Key;
 use crate::core::{Cause, Policy, Stamp};
 use crate::net::{Address, Bound};
+use crate::wire::Keys;
 use std::io;
 use std::sync::Arc;
 
@@ -107,6 +108,8 @@ pub enum Said {
         detail: u32,
     },
     Policy(Arc<Policy>),
+    /// Other keys, for a link that has some.
+    Keys(Arc<Keys>),
     /// The addresses of its endpoint are known.
     Resolved(io::Result<Vec<Address>>),
     Data(LinkData),

@@ -6,7 +6,8 @@ use super::command::{Data, Said};
 use super::fault::{self, Point};
 use super::stats::{Counted, Traffic};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, lock};
-use crate::core::{Policy, Stamp};
+use super::talk::{Talk, Worth};
+use crate::core::{Cause, Policy, Stamp};
 use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader, Told};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -118,27 +119,70 @@ impl Desk {
     }
 
     /// Writes all answers that are owed to the front of `out`, which has room for [`OWED_MAX`]; says how many bytes.
-    pub fn write_answers(&self, now_ns: u64, stuck: bool, out: &mut [u8]) -> usize {
-        let state = self.state();
-        let fields = self.fields(now_ns, stuck, &state);
+    pub fn write_answers(&self, now_ns: u64, stuck: bool, mut talk: Option<&mut Talk>, out: &mut [u8]) -> usize {
         let mut length = 0;
         for owed in self.ring().drain(..) {
-            length += self.protocol.answer(&owed, &fields, &mut out[length..]).unwrap_or(0);
+            let build = |fields: &Fields<'_>, out: &mut [u8]| self.protocol.answer(&owed, fields, out);
+            length += self.write(now_ns, stuck, talk.as_deref_mut(), &mut out[length..], build);
             self.count(Counted::AnswersSent, 1);
         }
         length
     }
 
+    /// Writes the beat of that number to the front of `out`; says how many bytes.
+    pub fn write_beat(
+        &self,
+        sequence: u32,
+        now_ns: u64,
+        stuck: bool,
+        talk: Option<&mut Talk>,
+        out: &mut [u8],
+    ) -> usize {
+        self.write(now_ns, stuck, talk, out, |fields, out| self.protocol.beat(sequence, fields, out))
+    }
+
+    fn write(
+        &self,
+        now_ns: u64,
+        stuck: bool,
+        talk: Option<&mut Talk>,
+        out: &mut [u8],
+        build: impl FnOnce(&Fields<'_>, &mut [u8]) -> Option<usize>,
+    ) -> usize {
+        let state = self.state();
+        let fields = self.fields(now_ns, stuck, &state);
+        match talk {
+            Some(talk) => talk.write(fields, out, build),
+            None => build(&fields, out),
+        }
+        .unwrap_or(0)
+    }
+
     /// Reads a portion of the stream that arrived at `at`. What the shard is to know of answers and beats of the peer goes
-    /// to `hear`.
-    pub fn feed(&self, bytes: &[u8], at: Stamp, at_us: u32, mut hear: impl FnMut(Said)) -> Result<Portion, Busy> {
+    /// to `hear`. `talk`: of a link that is carried.
+    pub fn feed(
+        &self,
+        bytes: &[u8],
+        at: Stamp,
+        at_us: u32,
+        mut talk: Option<&mut Talk>,
+        mut hear: impl FnMut(Said),
+    ) -> Result<Portion, Busy> {
         let mut feed = alone(&self.feed)?;
         let feed = &mut *feed;
         fault::point(Point::Feed);
         let policy = self.policy();
         let was_open = feed.reader.is_open();
         let mut portion = Portion::default();
-        let (messages, desync) = read(&mut feed.reader, bytes, |inbound| match inbound {
+        let is_sealed = talk.as_deref_mut().is_some_and(|talk| talk.seal().is_some());
+        let (messages, desync) = read(&mut feed.reader, bytes, talk, |inbound, worth| match inbound {
+            _ if !worth.counts => {
+                self.count_refused(worth.refused);
+                if let Inbound::Beat { owed: Some(owed), .. } = inbound {
+                    // Over a stream: who asks is told our number.
+                    worth.answered.then(|| self.owe(owed));
+                }
+            }
             // A proof only if it matches, which the shard knows.
             Inbound::Answer { sequence, told, .. } => {
                 portion.states += u32::from(self.hear_state(&told));
@@ -167,8 +211,9 @@ impl Desk {
             (true, _) => Some(at),
         };
         if let Some(since) = feed.open_since {
-            // Rule m: bytes of an unfinished message count until it has been open for too long.
-            portion.credit |= !bytes.is_empty() && at.since(since) < policy.effective_partial_ms() as i32;
+            // Rule m: bytes of an unfinished message count until it has been open for too long. Anyone could have sent them.
+            let fresh = at.since(since) < policy.effective_partial_ms() as i32;
+            portion.credit |= !is_sealed && !bytes.is_empty() && fresh;
         }
         portion.watch = self.publish(feed.open_since);
         Ok(portion)
@@ -181,7 +226,7 @@ impl Desk {
             *sent = Reader::new(self.protocol).map(Box::new);
         }
         let Some(reader) = sent.as_mut() else { return Ok(None) };
-        let (messages, desync) = read(reader, bytes, |outbound| match outbound {
+        let (messages, desync) = read(reader, bytes, None, |outbound, _| match outbound {
             Inbound::Beat { sequence, .. } => beat(sequence),
             // Those that hbeat builds are counted when they are taken.
             Inbound::Answer { .. } if observed => self.count(Counted::AnswersSent, 1),
@@ -232,6 +277,14 @@ impl Desk {
         self.states.as_ref().is_some_and(|states| states.hear(told))
     }
 
+    fn count_refused(&self, cause: Option<Cause>) {
+        match cause {
+            None => {}
+            Some(Cause::Unauthenticated) => self.count(Counted::FramesUnauthenticated, 1),
+            Some(_) => self.count(Counted::FramesRejected, 1),
+        }
+    }
+
     /// Notes an answer, if hbeat owes it.
     fn owe(&self, owed: Owed) {
         let mut ring = self.ring();
@@ -265,13 +318,22 @@ fn alone<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Busy> {
     }
 }
 
-/// Takes the messages out of `bytes` and counts them.
-fn read(reader: &mut Reader, mut bytes: &[u8], mut each: impl FnMut(Inbound<'_>)) -> (u64, Option<Desync>) {
+/// Takes the messages out of `bytes`, says what each is worth, and counts them.
+fn read(
+    reader: &mut Reader,
+    mut bytes: &[u8],
+    mut talk: Option<&mut Talk>,
+    mut each: impl FnMut(Inbound<'_>, Worth),
+) -> (u64, Option<Desync>) {
     let mut messages = 0;
     loop {
-        match reader.next(&mut bytes) {
+        let seal = talk.as_deref_mut().and_then(Talk::seal);
+        match reader.next_sealed(&mut bytes, seal) {
             Ok(None) => return (messages, None),
-            Ok(Some(inbound)) => each(inbound),
+            Ok(Some(inbound)) => {
+                let worth = talk.as_deref_mut().map_or_else(|| Worth::of(&inbound), |talk| talk.hear(&inbound));
+                each(inbound, worth);
+            }
             Err(desync) => return (messages, Some(desync)),
         }
         messages += 1;

@@ -14,10 +14,11 @@ use super::options::{LinkData, LinkOptions, Reconnect, Run};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
 use super::table::{Key, Words, beat, forward};
+use super::talk::Talk;
 use super::{Engine, Inner};
-use crate::core::{Cause, Policy, Stamp, State};
+use crate::core::{Agreed, Cause, Policy, Stamp, State};
 use crate::net::{self, Endpoint};
-use crate::wire::Protocol;
+use crate::wire::{Keys, Protocol};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -103,6 +104,12 @@ pub struct Info {
     pub peer_states_left_out: u64,
     /// The listener that its peer came to.
     pub listener: Option<ListenerId>,
+    /// What a carried link's ends agreed on; `None`: nothing, yet or with a peer that says no terms.
+    pub agreed: Option<Agreed>,
+    /// Frames of the peer whose contents made no sense.
+    pub frames_rejected: u64,
+    /// Frames that were not sealed as they must be, or of another connection.
+    pub frames_unauthenticated: u64,
 }
 
 fn cannot_carry(protocol: Protocol, right: &str) -> Error {
@@ -228,6 +235,11 @@ impl Inner {
         if options.start_paused {
             return Err(Error::new(Code::Invalid, "start_paused must be 0: open the link when it is to be carried"));
         }
+        if options.keys.is_some() && options.protocol != Protocol::Heart {
+            let sentence =
+                format!("keys must be NULL where protocol is \"{}\": only \"heart\" has a seal", options.protocol);
+            return Err(Error::new(Code::Invalid, sentence));
+        }
         Ok(())
     }
 
@@ -256,7 +268,10 @@ impl Inner {
         let observed = if policy.observe_only { beat::OBSERVED } else { 0 };
         let carried = if carry.is_some() { beat::CARRIED } else { 0 };
         let hidden = if carry.as_ref().is_some_and(|carry| carry.hidden) { beat::HIDDEN } else { 0 };
-        let bits = paused | observed | carried | hidden;
+        let sealed = if options.keys.is_some() { beat::SEALED } else { 0 };
+        let bits = paused | observed | carried | hidden | sealed;
+        let talks = carry.is_some() && options.protocol == Protocol::Heart;
+        let talk = talks.then(|| Talk::new(Arc::clone(&policy), options.keys.clone()));
         if carry.is_some() {
             shard.poller().map_err(|error| {
                 Error::new(Code::System, format!("what waits for sockets could not be made: {error}"))
@@ -282,7 +297,7 @@ impl Inner {
             ordinal,
             start: !options.start_paused,
             opened,
-            carried: carry.map(|carry| Box::new((carry.make)())),
+            carried: carry.map(|carry| Box::new(Carried { talk, ..(carry.make)() })),
         }));
         drop(slots);
         room.keep();
@@ -323,6 +338,11 @@ impl Engine {
         if (options.reconnect, options.attempts) != (Reconnect::Default, 0) {
             let sentence =
                 "reconnect and attempts must be 0: the connection is the application's, hbeat does not make it anew";
+            return Err(Error::new(Code::Invalid, sentence));
+        }
+        if options.keys.is_some() {
+            let sentence =
+                "keys must be NULL: hbeat seals only the links that it carries (hbeat_link_dial, hbeat_link_adopt)";
             return Err(Error::new(Code::Invalid, sentence));
         }
         self.inner.open_with(policy, options, None)
@@ -453,7 +473,7 @@ impl Engine {
             _ => found.note(said),
         };
         let portion = desk
-            .feed(bytes, at, micros(now_ns), hear)
+            .feed(bytes, at, micros(now_ns), None, hear)
             .map_err(|Busy| Error::new(Code::Busy, "another thread is feeding this link"))?;
         if portion.credit {
             forward(found.words.received, at, || self.inner.now());
@@ -613,7 +633,8 @@ impl Engine {
         Ok(first)
     }
 
-    /// Gives a link another policy, at once and in mid-probe (rule i).
+    /// Gives a link another policy, at once and in mid-probe (rule i). On a carried link whose peer says its terms, its
+    /// rhythm and its patience count when the peer acknowledges them.
     ///
     /// # Errors
     /// [`Code::Invalid`] names the field; and as [`start`](Self::start).
@@ -624,11 +645,25 @@ impl Engine {
             return Err(cannot_observe());
         }
         let policy = self.inner.policies.share(policy);
-        found.words.observe(policy.observe_only);
-        if let Some(desk) = found.shard.desks.find(found.key.index) {
-            desk.set_policy(Arc::clone(&policy));
+        if !found.words.has(beat::CARRIED) {
+            found.words.observe(policy.observe_only);
+            found.shard.desks.find(found.key.index).iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
         }
         found.tell(Said::Policy(policy));
+        Ok(())
+    }
+
+    /// Gives a sealed link other keys, at once: the first seals, all are accepted. Its connection goes on.
+    ///
+    /// # Errors
+    /// [`Code::WrongMode`] where the link was opened without keys, and as [`start`](Self::start).
+    pub fn set_keys(&self, link: LinkId, keys: Arc<Keys>) -> Result<(), Error> {
+        let found = self.inner.find(link)?;
+        if !found.words.has(beat::SEALED) {
+            let sentence = "the link was opened without keys: a link is sealed from its beginning or not at all";
+            return Err(Error::new(Code::WrongMode, sentence));
+        }
+        found.tell(Said::Keys(keys));
         Ok(())
     }
 
@@ -714,6 +749,9 @@ impl Engine {
                 next_ms: carried.and_then(|carried| carried.next_ms(now)),
                 peer_states_left_out: row.states().map_or(0, AppStates::left_out),
                 listener: row.listener(),
+                agreed: carried.and_then(|carried| carried.talk.as_ref()?.agreed()),
+                frames_rejected: read(Counted::FramesRejected),
+                frames_unauthenticated: read(Counted::FramesUnauthenticated),
             }
         });
         self.inner.nudge();

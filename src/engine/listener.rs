@@ -9,7 +9,7 @@ use super::sync::{AtomicBool, AtomicU64, Mutex, lock};
 use super::{Engine, Inner};
 use crate::core::Policy;
 use crate::net::{Address, Bound, Endpoint, Socket};
-use crate::wire::Protocol;
+use crate::wire::{Keys, Protocol};
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -40,6 +40,8 @@ pub struct ListenerOptions {
     pub max_greeting: u32,
     /// Which events of its links are asked for; `None`: as the engine.
     pub events: Option<u32>,
+    /// What every frame of its links is sealed with; `None`: nothing is sealed.
+    pub keys: Option<Arc<Keys>>,
 }
 
 impl ListenerOptions {
@@ -100,6 +102,7 @@ pub struct Listener {
     pub name: Option<Arc<str>>,
     pub policy: Policy,
     pub events: Option<u32>,
+    keys: Option<Arc<Keys>>,
     shard: usize,
     endpoint: String,
     port: u16,
@@ -274,6 +277,7 @@ impl Engine {
             name: (!options.name.is_empty()).then(|| options.name.as_str().into()),
             policy: *policy,
             events: options.events,
+            keys: options.keys.clone(),
             shard,
             endpoint: endpoint.with_port(port).to_string(),
             port,
@@ -352,6 +356,7 @@ impl Inner {
             name: listener.name_of(peer),
             protocol: Protocol::Heart,
             events: listener.events,
+            keys: listener.keys.clone(),
             ..LinkOptions::default()
         };
         let carry = Carry { hidden: true, make: Box::new(move || Carried::accepted(socket, seat)) };
@@ -373,6 +378,7 @@ mod tests {
             name: Some("devices".into()),
             policy: Policy::preset("normal").unwrap(),
             events: None,
+            keys: None,
             shard: 0,
             endpoint: String::new(),
             port: 0,

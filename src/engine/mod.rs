@@ -38,6 +38,7 @@ mod stats;
 mod sync;
 mod sys;
 mod table;
+mod talk;
 
 pub use crate::net::Endpoint;
 pub use app_state::APP_STATE_MAX;

@@ -4,7 +4,8 @@ use super::error::{Code, Error};
 use super::event::Event;
 use crate::core::Backoff;
 use crate::net;
-use crate::wire::Protocol;
+use crate::wire::{Keys, Protocol};
+use std::sync::Arc;
 
 /// Who turns the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -142,6 +143,8 @@ pub struct LinkOptions {
     pub attempts: u32,
     /// The delays between them.
     pub backoff: Backoff,
+    /// What every frame of such a link is sealed with; `None`: nothing is sealed.
+    pub keys: Option<Arc<Keys>>,
 }
 
 /// Whether a lost connection that the engine carries is made anew.
@@ -168,6 +171,7 @@ impl Default for LinkOptions {
             reconnect: Reconnect::default(),
             attempts: 0,
             backoff: Backoff::default(),
+            keys: None,
         }
     }
 }

@@ -5,6 +5,7 @@ mod carry;
 mod listen;
 mod police;
 mod progress;
+mod talk;
 mod turn;
 
 use super::Inner;

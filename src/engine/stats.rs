@@ -40,6 +40,10 @@ pub enum Counted {
     MessagesSent,
     /// Bytes that went through [`feed_sent`](Engine::feed_sent).
     BytesSent,
+    /// Messages whose contents made no sense.
+    FramesRejected,
+    /// Messages that were not sealed as they must be, or of another connection.
+    FramesUnauthenticated,
 
     /// Links opened.
     Opened,

@@ -55,6 +55,8 @@ pub mod beat {
     pub const MUTE: u32 = 1 << 13;
     /// The application does not know of the link yet.
     pub const HIDDEN: u32 = 1 << 14;
+    /// What goes over the link is sealed.
+    pub const SEALED: u32 = 1 << 15;
 }
 
 /// Generation and last received stamp: the pair that `received` touches.

@@ -4,6 +4,7 @@ use super::backoff::{hbeat_backoff, read_backoff};
 use super::convert::{bytes, check_output, choice, flag, optional_text, place, plain, read, read_size, text, write};
 use super::engine::{event_mask, hbeat_engine, with_engine};
 use super::event::{byte_count, cause_number, cause_of, link_name, or_unknown, pointer, state_number};
+use super::key::{hbeat_key, read_keys};
 use super::last_error::Failure;
 use super::policy::{hbeat_policy, read_policy};
 use super::status::hbeat_status_code::{HBEAT_INFO_ALREADY_DOWN, HBEAT_INFO_MORE, HBEAT_INFO_SEND, HBEAT_OK};
@@ -51,6 +52,11 @@ pub struct hbeat_link_options {
     pub reconnect: u32,
     /// dial, adopt: how many attempts in a row may fail before the link is DOWN for good; 0 = any number.
     pub attempts: u32,
+    /// dial, adopt: "heart" only. Every frame is sealed with the first of these keys, and taken only if it is sealed with
+    /// one of them; see hbeat_link_set_keys. NULL = nothing is sealed.
+    pub keys: *const hbeat_key,
+    /// How many there are: 1 or 2; 0 where keys is NULL.
+    pub key_count: usize,
 }
 
 plain!(hbeat_link_options {
@@ -64,6 +70,8 @@ plain!(hbeat_link_options {
     backoff,
     reconnect,
     attempts,
+    keys,
+    key_count,
 } until events);
 
 /// All that is known of a link. Set struct_size before the call.
@@ -148,6 +156,19 @@ pub struct hbeat_info {
     pub strikes: u64,
     /// The listener that its peer came to; 0 = none.
     pub listener: hbeat_listener,
+    /// dial, adopt: how often this side beats, in ms, as both ends agreed; 0: only when asked. All four are 0 where nothing
+    /// is agreed: before the peer was heard, or with one that says no terms.
+    pub agreed_interval_ms: u32,
+    /// How often the peer does.
+    pub agreed_peer_interval_ms: u32,
+    /// How much silence this side tolerates at least before its policy has more to say.
+    pub agreed_hold_ms: u32,
+    /// How much the peer does.
+    pub agreed_peer_hold_ms: u32,
+    /// Frames of the peer whose contents made no sense: not answered, no sign of life.
+    pub frames_rejected: u64,
+    /// Frames that were not sealed with a key of the link's, were sent before, or belong to another connection.
+    pub frames_unauthenticated: u64,
 }
 
 plain!(hbeat_info {
@@ -190,6 +211,12 @@ plain!(hbeat_info {
     peer_states_left_out,
     strikes,
     listener,
+    agreed_interval_ms,
+    agreed_peer_interval_ms,
+    agreed_hold_ms,
+    agreed_peer_hold_ms,
+    frames_rejected,
+    frames_unauthenticated,
 } until name);
 
 impl From<&Info> for hbeat_info {
@@ -234,6 +261,12 @@ impl From<&Info> for hbeat_info {
             peer_states_left_out: info.peer_states_left_out,
             strikes: info.strikes,
             listener: info.listener.map_or(0, |listener| listener.0),
+            agreed_interval_ms: info.agreed.map_or(0, |agreed| agreed.send_ms),
+            agreed_peer_interval_ms: info.agreed.map_or(0, |agreed| agreed.receive_ms),
+            agreed_hold_ms: info.agreed.map_or(0, |agreed| agreed.hold_ms),
+            agreed_peer_hold_ms: info.agreed.map_or(0, |agreed| agreed.peer_hold_ms),
+            frames_rejected: info.frames_rejected,
+            frames_unauthenticated: info.frames_unauthenticated,
         }
     }
 }
@@ -274,6 +307,8 @@ unsafe fn read_options(pointer: *const hbeat_link_options) -> Result<LinkOptions
         reconnect: choice(options.reconnect, "reconnect", reconnects)?,
         attempts: options.attempts,
         backoff,
+        // SAFETY: as for this function.
+        keys: unsafe { read_keys(options.keys, options.key_count, "key_count") }?,
     })
 }
 
@@ -669,6 +704,11 @@ pub unsafe extern "C" fn hbeat_link_report_down(
 /// Changes the policy of a link, at once. In a probe the misses so far count on, unless observe_only changes: then
 /// whoever beats from here on begins with all tries.
 ///
+/// On a link that hbeat carries and whose peer says its terms, interval_ms, hold_time_ms and least_ms are wishes: they are
+/// told to the peer at once, and count when it acknowledges them. This side then beats each interval_ms or each least_ms of
+/// the peer, whichever is longer. Meanwhile, and from the peer, the longer silence is tolerated. What is agreed is in
+/// hbeat_info.
+///
 /// Threads: any.
 /// In a callback: yes.
 /// Blocks: no.
@@ -682,6 +722,36 @@ pub unsafe extern "C" fn hbeat_link_set_policy(
 ) -> hbeat_status {
     // SAFETY: an engine that lives and a struct, by the rules at the head of the header.
     unsafe { with_engine(engine, |engine| done(engine.set_policy(LinkId(link), &read_policy(policy)?))) }
+}
+
+/// Gives a sealed link other keys, at once: the first seals what is sent from here on, each is good for what arrives. The
+/// connection goes on. To change keys without a gap give both ends (old, new), then both (new, old), then both (new).
+/// hbeat copies what it needs. A link that was opened without keys stays as it is.
+///
+/// On a sealed link each frame carries a tag, HMAC-SHA-256 (RFC 2104) truncated to 128 bits, and a counter by which a frame
+/// that is sent again is found; docs/heart-frame.md has the details. Nothing is encrypted. A peer that sends nothing
+/// better than frames without a valid seal is given up as if it were mute, with HBEAT_CAUSE_UNAUTHENTICATED.
+///
+/// Threads: any.
+/// In a callback: yes.
+/// Blocks: no.
+/// Errors: NULL, SIZE, UNSUPPORTED, NO_LINK, STOPPED, FAILED, FORKED; INVALID: not 1 or 2 keys, a key of less than 16 or
+/// more than 64 octets, two with one id; WRONG_MODE: the link was opened without keys.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hbeat_link_set_keys(
+    engine: *mut hbeat_engine,
+    link: hbeat_link,
+    keys: *const hbeat_key,
+    count: usize,
+) -> hbeat_status {
+    // SAFETY: an engine that lives and structs, by the rules at the head of the header.
+    unsafe {
+        with_engine(engine, |engine| {
+            let keys = read_keys(keys, count, "count")?.ok_or_else(|| Failure::null("keys"))?;
+            done(engine.set_keys(LinkId(link), keys))
+        })
+    }
 }
 
 /// Gives a link another link_data, as one needs who did not open it. hbeat_link_info gives it from here on, and so does
@@ -875,6 +945,7 @@ mod tests {
                 hbeat_link_beat_received(engine, 1, 0, 0),
                 hbeat_link_report_down(engine, 1, 1, 0),
                 hbeat_link_set_policy(engine, 1, null()),
+                hbeat_link_set_keys(engine, 1, null(), 0),
                 hbeat_link_set_data(engine, 1, null_mut()),
                 hbeat_link_info(engine, 1, null_mut()),
                 hbeat_link_set_state(engine, 1, null(), 0),

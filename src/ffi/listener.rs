@@ -3,6 +3,7 @@
 use super::convert::{check_output, name_array, optional_text, plain, read, read_size, text, write};
 use super::engine::{event_mask, hbeat_engine, with_engine};
 use super::event::link_name;
+use super::key::{hbeat_key, read_keys};
 use super::last_error::Failure;
 use super::link::ENDPOINT_MAX;
 use super::policy::{hbeat_policy, read_policy};
@@ -37,6 +38,10 @@ pub struct hbeat_listener_options {
     pub events: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// Its links are sealed with these keys, as with those of hbeat_link_options; NULL = nothing is sealed.
+    pub keys: *const hbeat_key,
+    /// How many there are: 1 or 2; 0 where keys is NULL.
+    pub key_count: usize,
 }
 
 plain!(hbeat_listener_options {
@@ -47,7 +52,9 @@ plain!(hbeat_listener_options {
     max_greeting,
     events,
     reserved,
-} until reserved);
+    keys,
+    key_count,
+} until key_count);
 
 /// What is known of a listener. Set struct_size before the call.
 #[repr(C)]
@@ -207,6 +214,8 @@ unsafe fn read_options(pointer: *const hbeat_listener_options) -> Result<Listene
         return Err(Failure::invalid(format!("reserved is {}, it must be 0", options.reserved)));
     }
     Ok(ListenerOptions {
+        // SAFETY: as for this function.
+        keys: unsafe { read_keys(options.keys, options.key_count, "key_count") }?,
         name: name.to_owned(),
         max_links: options.max_links,
         max_per_source: options.max_per_source,

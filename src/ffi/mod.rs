@@ -21,6 +21,7 @@ mod engine;
 mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod key;
 mod last_error;
 mod link;
 mod listener;
@@ -34,6 +35,7 @@ mod version;
 pub use backoff::*;
 pub use engine::*;
 pub use event::*;
+pub use key::*;
 pub use last_error::*;
 pub use link::*;
 pub use listener::*;

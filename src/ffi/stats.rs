@@ -89,6 +89,10 @@ pub struct hbeat_stats {
     pub turns: u64,
     /// How often peers were caught beating too often (least_ms).
     pub strikes: u64,
+    /// Frames of peers whose contents made no sense.
+    pub frames_rejected: u64,
+    /// Frames that were not sealed with a key of their link's, were sent before, or belong to another connection.
+    pub frames_unauthenticated: u64,
 }
 
 plain!(hbeat_stats {
@@ -124,6 +128,8 @@ plain!(hbeat_stats {
     paused_ms,
     turns,
     strikes,
+    frames_rejected,
+    frames_unauthenticated,
 } until turns);
 
 impl From<&Stats> for hbeat_stats {
@@ -165,6 +171,8 @@ impl From<&Stats> for hbeat_stats {
             paused_ms: stats[Counted::PausedMs],
             turns: stats[Counted::Turns],
             strikes: stats[Counted::Strikes],
+            frames_rejected: stats[Counted::FramesRejected],
+            frames_unauthenticated: stats[Counted::FramesUnauthenticated],
         }
     }
 }

@@ -877,8 +877,8 @@ TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {
     int pair[2];
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
     hbeat::link adopted = engine.adopt(pair[0], hbeat::policy("normal"), how, std::string("data"), s);
-    char heart[28];
-    CHECK(!s.failed() && recv(pair[1], heart, sizeof heart, MSG_WAITALL) == 28);
+    char heart[52];
+    CHECK(!s.failed() && recv(pair[1], heart, sizeof heart, MSG_WAITALL) == 52);
     CHECK(adopted.info().state() == hbeat::state::connecting && adopted.info()->attempt == 1);
     adopted.close();
     CHECK(recv(pair[1], heart, 1, 0) == 0);

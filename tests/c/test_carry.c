@@ -7,7 +7,7 @@
 #include <netinet/in.h>
 #include <sys/un.h>
 
-enum { HEART_LENGTH = 28 };
+enum { HEART_LENGTH = 28, TERMS_LENGTH = 24 };
 static const uint64_t MS = 1000000;
 
 static int listening(char endpoint[64]) {
@@ -24,14 +24,17 @@ static int listening(char endpoint[64]) {
 }
 
 static void read_heart(int peer, unsigned char heart[HEART_LENGTH]) {
+    unsigned char terms[TERMS_LENGTH];
     CHECK_EQ(recv(peer, heart, HEART_LENGTH, MSG_WAITALL), HEART_LENGTH);
-    CHECK(memcmp(heart, "HB\1\1", 4) == 0);
+    CHECK(memcmp(heart, "HB\1\1", 4) == 0 && heart[7] == HEART_LENGTH + TERMS_LENGTH);
+    CHECK_EQ(recv(peer, terms, TERMS_LENGTH, MSG_WAITALL), TERMS_LENGTH);
 }
 
 static void answer(int peer) {
     unsigned char heart[HEART_LENGTH];
     read_heart(peer, heart);
     heart[3] = 2; /* an answer repeats sequence and send time of its heart */
+    heart[7] = HEART_LENGTH;
     CHECK_EQ(send(peer, heart, sizeof heart, MSG_NOSIGNAL), HEART_LENGTH);
 }
 

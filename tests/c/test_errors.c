@@ -93,6 +93,8 @@ TEST(null_in_every_place_of_the_engine_calls, "K89 K98 K101") {
     world_end(&world);
 }
 
+static const hbeat_key key = {sizeof(hbeat_key), 1, "sixteen or more octets", 22};
+
 TEST(null_in_every_place_of_the_link_calls, "K89 K98 K101") {
     struct world world;
     hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
@@ -132,6 +134,8 @@ TEST(null_in_every_place_of_the_link_calls, "K89 K98 K101") {
     FAILS(hbeat_link_report_down(NULL, link, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_policy(NULL, link, &policy), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_policy(engine, link, NULL), HBEAT_ERR_NULL, "policy");
+    FAILS(hbeat_link_set_keys(NULL, link, &key, 1), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_link_set_keys(engine, link, NULL, 1), HBEAT_ERR_NULL, "keys");
     FAILS(hbeat_link_set_data(NULL, link, &world), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_state(NULL, link, bytes, 1), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_set_state(engine, link, NULL, 1), HBEAT_ERR_NULL, "bytes");
@@ -303,6 +307,7 @@ TEST(ids_that_are_no_link, "K92 K98") {
         CHECK_STATUS(hbeat_link_beat_received(engine, link, 1, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_report_down(engine, link, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_set_policy(engine, link, &policy), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_link_set_keys(engine, link, &key, 1), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_set_data(engine, link, NULL), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_set_state(engine, link, "state", 5), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_peer_state(engine, link, bytes, sizeof bytes, &length), HBEAT_ERR_NO_LINK);

@@ -14,6 +14,7 @@ static void try_as_child(void) {
     hbeat_engine *engine = world.engine;
     hbeat_policy policy = policy_of(180000, 60000, 3);
     hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
+    const hbeat_key key = {sizeof key, 1, "sixteen or more octets", 22};
     hbeat_link other = 0;
     hbeat_event event;
     hbeat_health health;
@@ -41,6 +42,7 @@ static void try_as_child(void) {
     CHECK_STATUS(hbeat_link_beat_received(engine, link_of_ours, 1, 0), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_report_down(engine, link_of_ours, HBEAT_CAUSE_RESET, 0), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_set_policy(engine, link_of_ours, &policy), HBEAT_ERR_FORKED);
+    CHECK_STATUS(hbeat_link_set_keys(engine, link_of_ours, &key, 1), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_set_data(engine, link_of_ours, NULL), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_set_state(engine, link_of_ours, "state", 5), HBEAT_ERR_FORKED);
     CHECK_STATUS(hbeat_link_peer_state(engine, link_of_ours, world.frame, sizeof world.frame, &world.length), HBEAT_ERR_FORKED);

@@ -382,7 +382,7 @@ impl Model {
             Some(_) => self.miss(s, facts, moment),
             None if self.partial_open() => self.conclude(s, Cause::PartialFrame),
             None if self.peer_stuck.is_some() => self.conclude(s, Cause::PeerAppNotResponding),
-            None => self.conclude(s, Cause::Silent),
+            None => self.conclude(s, facts.refused.unwrap_or(Cause::Silent)),
         }
     }
 
@@ -458,7 +458,7 @@ impl Model {
             } else if !copy.taken() || facts.send_queue_full == Some(true) {
                 Cause::SendStuck
             } else {
-                Cause::NoAnswer
+                facts.refused.unwrap_or(Cause::NoAnswer)
             };
             return self.conclude(s, cause);
         }

@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
             received: opened,
             sent: opened,
             open_since: None,
-            facts: Facts { unread_bytes: Some(0), send_queue_full: Some(false), app_stuck: false },
+            facts: Facts { unread_bytes: Some(0), send_queue_full: Some(false), app_stuck: false, refused: None },
             hung: false,
             pending: None,
             next_sequence: 1,
@@ -204,6 +204,7 @@ impl<'a> Run<'a> {
             }
             "unread" => self.facts.unread_bytes = Some(number()),
             "app_stuck" => self.facts.app_stuck = rest == "1",
+            "refused" => self.facts.refused = (rest != "none").then(|| cause(rest)),
             "full" => self.facts.send_queue_full = Some(rest == "1"),
             "open_message" => {
                 self.open_since = Some(at);

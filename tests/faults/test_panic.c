@@ -19,6 +19,7 @@ enum point { POINT_CALL = 1, POINT_TURN, POINT_BEFORE_CALLBACK, POINT_AFTER_CALL
 static hbeat_policy policy;
 static hbeat_backoff backoff;
 static hbeat_link_options how;
+static hbeat_key key = {sizeof(hbeat_key), 1, "sixteen or more octets", 22};
 static hbeat_health health;
 static hbeat_info info;
 static hbeat_stats stats;
@@ -72,6 +73,7 @@ WITH_ENGINE(hbeat_link_answer_received, link, 1, 0)
 WITH_ENGINE(hbeat_link_beat_received, link, 1, 0)
 WITH_ENGINE(hbeat_link_report_down, link, HBEAT_CAUSE_RESET, 0)
 WITH_ENGINE(hbeat_link_set_policy, link, &policy)
+WITH_ENGINE(hbeat_link_set_keys, link, &key, 1)
 WITH_ENGINE(hbeat_link_set_data, link, world)
 WITH_ENGINE(hbeat_link_set_state, link, "", 0)
 WITH_ENGINE(hbeat_link_peer_state, link, frame, sizeof frame, &length)
@@ -178,6 +180,7 @@ static const struct export_case CASES[] = {
     CASE(hbeat_link_report_down, REFUSED),
     CASE(hbeat_link_sent, WATCHES),
     CASE(hbeat_link_set_data, REFUSED),
+    CASE(hbeat_link_set_keys, REFUSED),
     CASE(hbeat_link_set_policy, REFUSED),
     CASE(hbeat_link_set_state, REFUSED),
     CASE(hbeat_link_start, REFUSED),

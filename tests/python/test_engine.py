@@ -321,7 +321,7 @@ class Close(unittest.TestCase):
             "feed_sent": lambda: link.feed_sent(data), "beat_sent": lambda: link.beat_sent(1),
             "take_beat": link.take_beat, "unsent": link.unsent, "answer_received": lambda: link.answer_received(1),
             "beat_received": lambda: link.beat_received(1), "report_down": lambda: link.report_down(Cause.REPORTED),
-            "start": link.start, "pause": link.pause, "set_policy": lambda: link.set_policy(CALM), "info": link.info,
+            "start": link.start, "pause": link.pause, "set_policy": lambda: link.set_policy(CALM), "set_keys": lambda: link.set_keys({1: bytes(16)}), "info": link.info,
         }
 
     def test_after_the_close_of_the_engine_every_call_says_so(self):

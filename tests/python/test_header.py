@@ -17,7 +17,7 @@ TYPES = {
     "uint32_t": ctypes.c_uint32, "int32_t": ctypes.c_int32, "uint64_t": ctypes.c_uint64, "size_t": ctypes.c_size_t,
     "hbeat_link": ctypes.c_uint64, "hbeat_listener": ctypes.c_uint64, "hbeat_status": ctypes.c_int32, "void": None,
     "void *": ctypes.c_void_p, "const void *": ctypes.c_void_p, "const char *": ctypes.c_char_p, "char *": ctypes.c_void_p,
-    "const struct hbeat_backoff *": ctypes.c_void_p, "hbeat_event_callback": ctypes.c_void_p, "hbeat_release_callback": ctypes.c_void_p, "hbeat_log_callback": ctypes.c_void_p,
+    "const struct hbeat_backoff *": ctypes.c_void_p, "const struct hbeat_key *": ctypes.c_void_p, "hbeat_event_callback": ctypes.c_void_p, "hbeat_release_callback": ctypes.c_void_p, "hbeat_log_callback": ctypes.c_void_p,
 }
 ENUMS = {"state": hbeat.State, "cause": hbeat.Cause, "event_type": hbeat.EventType}
 GROUPS = {"STRATEGY": hbeat.Strategy, "IDLE_ON": hbeat.IdleOn, "PROOF": hbeat.Proof, "RESEND": hbeat.Resend, "NO_PROGRESS": hbeat.NoProgress, "RUN": hbeat.Run, "RECONNECT": hbeat.Reconnect,

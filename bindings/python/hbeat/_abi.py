@@ -106,6 +106,15 @@ class CHealth(Structure):
     ]
 
 
+class CKey(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("id", c_uint32),
+        ("bytes", c_void_p),
+        ("length", c_size_t),
+    ]
+
+
 class CLinkOptions(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -118,6 +127,8 @@ class CLinkOptions(Structure):
         ("backoff", c_void_p),  # left NULL: hbeat's own
         ("reconnect", c_uint32),
         ("attempts", c_uint32),
+        ("keys", c_void_p),
+        ("key_count", c_size_t),
     ]
 
 
@@ -162,6 +173,12 @@ class CInfo(Structure):
         ("peer_states_left_out", c_uint64),
         ("strikes", c_uint64),
         ("listener", c_uint64),
+        ("agreed_interval_ms", c_uint32),
+        ("agreed_peer_interval_ms", c_uint32),
+        ("agreed_hold_ms", c_uint32),
+        ("agreed_peer_hold_ms", c_uint32),
+        ("frames_rejected", c_uint64),
+        ("frames_unauthenticated", c_uint64),
     ]
 
 
@@ -174,6 +191,8 @@ class CListenerOptions(Structure):
         ("max_greeting", c_uint32),
         ("events", c_uint32),
         ("reserved", c_uint32),
+        ("keys", c_void_p),
+        ("key_count", c_size_t),
     ]
 
 
@@ -229,6 +248,8 @@ class CStats(Structure):
         ("paused_ms", c_uint64),
         ("turns", c_uint64),
         ("strikes", c_uint64),
+        ("frames_rejected", c_uint64),
+        ("frames_unauthenticated", c_uint64),
     ]
 
 
@@ -281,6 +302,7 @@ STRUCTS = {
     "hbeat_event": CEvent,
     "hbeat_engine_options": CEngineOptions,
     "hbeat_health": CHealth,
+    "hbeat_key": CKey,
     "hbeat_link_options": CLinkOptions,
     "hbeat_listener_options": CListenerOptions,
     "hbeat_listener_info": CListenerInfo,
@@ -344,6 +366,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_link_beat_received": (Status, [Engine, Link, c_uint32, Now]),
     "hbeat_link_report_down": (Status, [Engine, Link, c_uint32, c_uint32]),
     "hbeat_link_set_policy": (Status, [Engine, Link, POINTER(CPolicy)]),
+    "hbeat_link_set_keys": (Status, [Engine, Link, POINTER(CKey), c_size_t]),
     "hbeat_link_set_state": (Status, [Engine, Link, c_void_p, c_size_t]),
     "hbeat_link_peer_state": (Status, [Engine, Link, c_void_p, c_size_t, POINTER(c_size_t)]),
     "hbeat_link_info": (Status, [Engine, Link, POINTER(CInfo)]),

@@ -1,7 +1,8 @@
 """Arguments on their way to C. ctypes would cut numbers to size in silence; here they are refused with a sentence."""
+import ctypes
 import math
 import operator
-from typing import Any, Iterable, Optional, SupportsInt
+from typing import Any, Iterable, Mapping, Optional, SupportsInt
 
 from . import _abi
 from .errors import InvalidError
@@ -74,6 +75,22 @@ def mask(name: str, events: Optional[Iterable[SupportsInt]]) -> int:
     if not wanted or unknown:
         raise InvalidError(f"{name} is {[int(event) for event in events]}: must be some of EventType, or None for the usual")
     return wanted
+
+
+def keys(secrets: Mapping[int, bytes]) -> Any:
+    """An array of keys; it keeps the octets alive."""
+    if not isinstance(secrets, Mapping):
+        raise TypeError(f"keys is a {type(secrets).__name__}: must be a dict of ids and bytes")
+    array = (_abi.CKey * len(secrets))()
+    kept = []
+    for place, (number, secret) in zip(array, secrets.items()):
+        if not isinstance(secret, bytes):
+            raise TypeError(f"keys[{number!r}] is a {type(secret).__name__}: must be bytes")
+        kept.append(secret)
+        place.struct_size, place.id = ctypes.sizeof(_abi.CKey), u32("key id", number)
+        place.bytes, place.length = ctypes.cast(ctypes.c_char_p(secret), ctypes.c_void_p), len(secret)
+    array.kept = kept
+    return array
 
 
 def cpus(numbers: Iterable[SupportsInt]) -> int:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, List, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, List, Mapping, Optional, TypeVar, Union
 
 from . import _abi, _arguments
 from ._abi import CEngineOptions, CEvent, CHealth, CHistogram, CLinkOptions, CListenerOptions, CStats
@@ -105,41 +105,47 @@ class Engine:
         return self._open(lib.hbeat_link_open, [], options, policy, name, protocol, data, events)
 
     def dial(self, endpoint: str, policy: Union[Policy, str] = "normal", *, name: str = "", data: Any = None,
-             reconnect: Reconnect = Reconnect.DEFAULT, attempts: int = 0, events: Optional[Iterable[EventType]] = None) -> Link:
+             reconnect: Reconnect = Reconnect.DEFAULT, attempts: int = 0, keys: Optional[Mapping[int, bytes]] = None,
+             events: Optional[Iterable[EventType]] = None) -> Link:
         """Opens a link whose connection hbeat makes itself, and makes anew when it is lost: it carries beats only, in
         hbeat's own protocol, and is UP with the first one of the peer.
 
         endpoint: "tcp://name:port", "tcp://[ipv6]:port" or "unix:///path". attempts: how many in a row may fail before the
-        link is DOWN for good; 0: any number. Otherwise as open. Only with Run.THREADS."""
-        options = CLinkOptions(fd=-1, reconnect=Reconnect(reconnect), attempts=_arguments.u32("attempts", attempts))
+        link is DOWN for good; 0: any number. keys: one or two secrets of 16 to 64 bytes by their ids, which the peer has, too;
+        every frame is sealed with the first; None: nothing is sealed. Otherwise as open. Only with Run.THREADS."""
+        options = _carried(reconnect, attempts, keys)
         address = _arguments.text("endpoint", endpoint)
         return self._open(lib.hbeat_link_dial, [address], options, policy, name, "heart", data, events)
 
     def adopt(self, sock: "socket.socket", policy: Union[Policy, str] = "normal", *, name: str = "", protocol: str = "heart",
               data: Any = None, reconnect: Reconnect = Reconnect.DEFAULT, attempts: int = 0,
-              events: Optional[Iterable[EventType]] = None) -> Link:
+              keys: Optional[Mapping[int, bytes]] = None, events: Optional[Iterable[EventType]] = None) -> Link:
         """Opens a link over a connected stream socket, which is hbeat's from then on: the object is detached from it.
         protocol: "heart", or another whose login was done before. Otherwise as dial."""
-        options = CLinkOptions(fd=-1, reconnect=Reconnect(reconnect), attempts=_arguments.u32("attempts", attempts))
+        options = _carried(reconnect, attempts, keys)
         fd = _arguments.socket(sock)
         link = self._open(lib.hbeat_link_adopt, [fd], options, policy, name, protocol, data, events)
         sock.detach()
         return link
 
     def listen(self, endpoint: str, policy: Union[Policy, str] = "normal", *, name: str = "", max_links: int = 0,
-               max_per_source: int = 0, max_greeting: int = 0, events: Optional[Iterable[EventType]] = None) -> Listener:
+               max_per_source: int = 0, max_greeting: int = 0, keys: Optional[Mapping[int, bytes]] = None,
+               events: Optional[Iterable[EventType]] = None) -> Listener:
         """Listens for peers that dial: each becomes a link as soon as it was heard, with ACCEPTED as its first event; its
         data is None until it is set.
 
         endpoint: "tcp://address:port", "tcp://[ipv6]:port" ("[::]": all addresses) or "unix:///path"; port 0: a free one, see
         Listener.port. max_links, max_per_source: how many links, in all and from one address; 0: any number. max_greeting: how many
-        connections that were not heard yet; 0: 1024. events: which are wanted of its links; None: as the engine. Only with
+        connections that were not heard yet; 0: 1024. keys: as dial's, of its links. events: which are wanted of its links; None: as the engine. Only with
         Run.THREADS."""
         wanted = _arguments.mask("events", events)
         options = CListenerOptions(
             struct_size=ctypes.sizeof(CListenerOptions), name=_arguments.text("name", name),
             max_links=_arguments.u32("max_links", max_links), max_per_source=_arguments.u32("max_per_source", max_per_source),
             max_greeting=_arguments.u32("max_greeting", max_greeting), events=wanted and wanted | ALWAYS)
+        if keys is not None:
+            options.kept = array = _arguments.keys(keys)
+            options.keys, options.key_count = ctypes.addressof(array), len(array)
         address, struct, number = _arguments.text("endpoint", endpoint), policy_of(policy)._struct(), ctypes.c_uint64()
         self._check_fork()
         with self._opening:
@@ -412,6 +418,14 @@ class EventStream:
             return await Puller.of(self._engine).next_event()
         except ClosedError:
             raise StopAsyncIteration from None
+
+
+def _carried(reconnect: Reconnect, attempts: int, keys: Optional[Mapping[int, bytes]]) -> CLinkOptions:
+    options = CLinkOptions(fd=-1, reconnect=Reconnect(reconnect), attempts=_arguments.u32("attempts", attempts))
+    if keys is not None:
+        options.kept = array = _arguments.keys(keys)
+        options.keys, options.key_count = ctypes.addressof(array), len(array)
+    return options
 
 
 def _descriptor(handle: Handle) -> int:

@@ -1,7 +1,7 @@
 """One watched relation to one peer."""
 import ctypes
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Union
 
 from . import _arguments
 from ._abi import APP_STATE_MAX, FRAME_MAX, CInfo
@@ -84,6 +84,12 @@ class LinkInfo:
     peer_states_left_out: int
     strikes: int
     listener: int  # the id of the listener that its peer came to; 0: none
+    agreed_interval_ms: int
+    agreed_peer_interval_ms: int
+    agreed_hold_ms: int
+    agreed_peer_hold_ms: int
+    frames_rejected: int
+    frames_unauthenticated: int
 
 
 # What makes of a number in C what the field is; of the others an int.
@@ -233,6 +239,11 @@ class Link:
     def set_policy(self, policy: Union[Policy, str]) -> None:
         """Another policy, at once; tries that were missed stay missed."""
         self._done(lib.hbeat_link_set_policy(self._engine._handle, self._id, policy_of(policy)._struct()))
+
+    def set_keys(self, keys: Mapping[int, bytes]) -> None:
+        """Of a link that was opened with keys: seals with the first of these from here on, and accepts all of them. To
+        change keys without a gap: both ends (old, new), both (new, old), both (new)."""
+        self._done(lib.hbeat_link_set_keys(self._engine._handle, self._id, _arguments.keys(keys), len(keys)))
 
     def set_state(self, state: Bytes) -> None:
         """Protocol "heart": tells the peer's application something in each beat and answer from here on, at most 1024 bytes;

@@ -41,6 +41,8 @@ class Stats:
     paused_ms: int
     turns: int
     strikes: int
+    frames_rejected: int
+    frames_unauthenticated: int
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ impl Step<'_> {
     /// A miss, or the end of a hold that nothing can be probed after.
     fn judge(&mut self, at: Stamp, facts: Facts) {
         if !self.link.has(flag::PROBING) {
-            self.conclude(self.peers_own_cause().unwrap_or(Cause::Silent));
+            self.conclude(self.peers_own_cause().or(facts.refused).unwrap_or(Cause::Silent));
         } else if self.link.has(flag::WANTED) && !self.link.has(flag::HANDED | flag::AGAIN) {
             self.stall(at);
         } else {
@@ -176,7 +176,7 @@ impl Step<'_> {
         } else if self.link.has(flag::WANTED) || facts.send_queue_full == Some(true) {
             Cause::SendStuck
         } else {
-            Cause::NoAnswer
+            facts.refused.unwrap_or(Cause::NoAnswer)
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 const MESSAGE: [u8; 12] = [0, 0, 0, 12, 0, 0, 0, 4, 0, 0, 0, 1];
 
 fn feed(desk: &Desk, bytes: &[u8], at: u32) -> bool {
-    desk.feed(bytes, Stamp(at), 0, |_| {}).unwrap_or_else(|_| panic!("nobody else feeds")).watch
+    desk.feed(bytes, Stamp(at), 0, None, |_| {}).unwrap_or_else(|_| panic!("nobody else feeds")).watch
 }
 
 /// A message was unfinished and is whole by now; the shard still means to look at it.

@@ -156,10 +156,11 @@ impl Turn<'_> {
         (row.fd, row.down) = (Some(connection.descriptor()), false);
         (row.link, row.side) = (Link::new(now), None);
         row.desk.as_ref().into_iter().for_each(|desk| desk.renew());
-        let Some(carried) = row.carried.as_deref_mut() else { return };
+        let Some(carried) = self.carried(index) else { return };
         carried.unwritten.clear();
         carried.connection = Some(connection);
         carried.phase = Phase::Connecting;
+        self.begin_talk(index);
         self.visit(index, Some(Input::Start { at: now }));
     }
 
@@ -204,11 +205,12 @@ impl Turn<'_> {
         let (at, at_us) = (self.engine.clock.ceil(now_ns), micros(now_ns));
         // What was read just now lies in the past of what follows from it.
         self.turns.clock.clamp(at);
-        let Some(row) = self.turns.rows.get(index) else { return };
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
         let (key, Some(desk)) = (row.key, row.desk.clone()) else { return };
         let mut said = std::mem::take(&mut self.turns.said);
+        let talk = row.carried.as_deref_mut().and_then(|carried| carried.talk.as_mut());
         // Nobody else feeds it.
-        let Ok(portion) = desk.feed(bytes, at, at_us, |heard| said.push(heard)) else { return };
+        let Ok(portion) = desk.feed(bytes, at, at_us, talk, |heard| said.push(heard)) else { return };
         let beaten = said.iter().any(|said| matches!(said, Said::BeatReceived { stuck: false, .. }));
         let before = row.tally[Counted::AnswersReceived];
         if let Some(words) = self.shard.table.words(index).filter(|_| portion.credit) {
@@ -223,7 +225,9 @@ impl Turn<'_> {
         if portion.states > 0 {
             self.peer_state(index, portion.states);
         }
+        self.agree(index);
         self.visit(index, portion.desync.map(|_| Input::Desync));
+        self.speak(index);
     }
 
     /// The peer was heard: the link is UP.
@@ -384,9 +388,12 @@ impl Turn<'_> {
             self.lose(index, Failure::of(&error));
             return None;
         }
-        let row = self.turns.rows.get(index)?;
-        row.carried.as_ref().filter(|carried| carried.unwritten.is_empty() && !words.has(beat::MUTE))?;
+        let row = self.turns.rows.get_mut(index)?;
         let desk = row.desk.clone()?;
+        let carried = row.carried.as_deref_mut()?;
+        if !carried.unwritten.is_empty() || words.has(beat::MUTE) {
+            return None;
+        }
         let stuck = words.has(beat::FLAGGED);
         let wanted = words.has(beat::WANTED);
         if !wanted && !desk.owes() {
@@ -395,16 +402,14 @@ impl Turn<'_> {
         let mut frames = std::mem::take(&mut self.turns.frames);
         frames.resize((OWED_MAX + 1) * FRAME_MAX, 0);
         let now_ns = self.engine.clock.now_ns();
-        let mut length = desk.write_answers(now_ns, stuck, &mut frames);
+        let mut length = desk.write_answers(now_ns, stuck, carried.talk.as_mut(), &mut frames);
         let mut deadline = None;
         if wanted {
             let latest = words.sequence.load(Ordering::Relaxed);
             let again = words.clear(beat::WANTED | beat::AGAIN) & beat::AGAIN != 0;
             let sequence = if again { latest } else { latest.wrapping_add(1) };
             words.sequence.store(sequence, Ordering::Relaxed);
-            let state = desk.state();
-            let fields = desk.fields(now_ns, stuck, &state);
-            length += desk.protocol.beat(sequence, &fields, &mut frames[length..]).unwrap_or(0);
+            length += desk.write_beat(sequence, now_ns, stuck, carried.talk.as_mut(), &mut frames[length..]);
             self.count(index, Counted::BeatsSent);
             deadline = self.step(&words, index, now, Input::Taken { sequence, at: now, at_us: micros(now_ns) });
         }

@@ -1,7 +1,9 @@
 //! A turn: what was said is heard, what is due is stepped, what comes of it is handed to delivery.
 
 use super::*;
+use crate::core::Policy;
 use crate::engine::fault::{self, Point};
+use crate::engine::talk::Talk;
 use std::sync::Arc;
 
 /// One turn: the shard, what the turn works on, and the engine around it.
@@ -236,15 +238,20 @@ impl Turn<'_> {
                 }
                 Input::Report(cause)
             }
-            Said::Policy(policy) => {
-                let before = std::mem::replace(&mut row.policy, Arc::clone(&policy));
-                // Of several callers at once the one heard last has its way, here and where the application's threads look.
-                row.desk.as_ref().into_iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
-                self.shard.table.words(key.index).into_iter().for_each(|words| words.observe(policy.observe_only));
-                Input::Policy(*before)
-            }
+            Said::Policy(policy) => return self.wish(key.index, policy),
+            Said::Keys(keys) => return self.set_keys(key.index, keys),
         };
         self.visit(key.index, Some(input));
+    }
+
+    /// Another policy is in force.
+    pub(super) fn set_policy(&mut self, index: u32, policy: Arc<Policy>) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let before = std::mem::replace(&mut row.policy, Arc::clone(&policy));
+        // Of several callers at once the one heard last has its way, here and where the application's threads look.
+        row.desk.as_ref().into_iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
+        self.shard.table.words(index).into_iter().for_each(|words| words.observe(policy.observe_only));
+        self.visit(index, Some(Input::Policy(*before)));
     }
 
     fn start(&mut self, index: u32, at: Stamp) {
@@ -387,8 +394,13 @@ impl Turn<'_> {
             observed = Some(seen);
             // What a carried link's socket holds was read, as much as there was time for.
             let unread_bytes = seen.unread_bytes.filter(|_| row.carried.is_none());
-            let facts =
-                Facts { unread_bytes, send_queue_full: seen.send_queue_full, app_stuck: words.has(beat::STALE) };
+            let talk = row.carried.as_deref().and_then(|carried| carried.talk.as_ref());
+            let facts = Facts {
+                unread_bytes,
+                send_queue_full: seen.send_queue_full,
+                app_stuck: words.has(beat::STALE),
+                refused: talk.and_then(Talk::refused),
+            };
             output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
             output.partial_frame |= partial_frame;
         }
