@@ -144,7 +144,8 @@ fn keys_are_changed_under_load_and_no_frame_is_refused() {
     let links: Vec<_> = (0..20)
         .map(|_| {
             let (one, other) = UnixStream::pair().unwrap();
-            [one, other].map(|socket| bench.adopt(socket, "interval=2ms timeout=10s tries=3", &sealed(&[0])))
+            [one, other]
+                .map(|socket| bench.adopt(socket, "strategy=periodic interval=5ms timeout=10s tries=3", &sealed(&[0])))
         })
         .collect();
     for link in links.iter().flatten() {

@@ -58,9 +58,11 @@ impl End {
     fn talk_to(&mut self, other: &mut End) {
         for _ in 0..3 {
             let (ours, theirs) = (self.beat(), other.beat());
-            (self.hear(&theirs), other.hear(&ours));
+            self.hear(&theirs);
+            other.hear(&ours);
             let (ours, theirs) = (self.answer(), other.answer());
-            (self.hear(&theirs), other.hear(&ours));
+            self.hear(&theirs);
+            other.hear(&ours);
         }
     }
 }
