@@ -64,6 +64,8 @@ pub enum Said {
         sequence: u32,
         at: Stamp,
         at_us: u32,
+        /// When its beat was built, on the same clock as `at_us`, as the peer repeats it.
+        echo_us: Option<u32>,
     },
     BeatReceived {
         sequence: u32,

@@ -184,9 +184,10 @@ impl Desk {
                 }
             }
             // A proof only if it matches, which the shard knows.
-            Inbound::Answer { sequence, told, .. } => {
+            Inbound::Answer { sequence, echo_us, told } => {
                 portion.states += u32::from(self.hear_state(&told));
-                hear(if told.stuck { Said::PeerStuck { at } } else { Said::Answer { sequence, at, at_us } });
+                let echo_us = echo_us.map(|us| us as u32);
+                hear(if told.stuck { Said::PeerStuck { at } } else { Said::Answer { sequence, at, at_us, echo_us } });
             }
             Inbound::Beat { sequence, owed, told } => {
                 portion.credit |= !told.stuck;

@@ -602,7 +602,7 @@ impl Engine {
     pub fn answer_received(&self, link: LinkId, sequence: u32, now_ns: u64) -> Result<(), Error> {
         let found = self.inner.find_own(link)?;
         let (at, now_ns) = self.inner.stamp(now_ns);
-        found.news(Said::Answer { sequence, at, at_us: micros(now_ns) });
+        found.news(Said::Answer { sequence, at, at_us: micros(now_ns), echo_us: None });
         Ok(())
     }
 

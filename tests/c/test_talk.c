@@ -163,6 +163,28 @@ TEST(with_a_peer_that_says_no_terms, "K221") {
     world_end(&world);
 }
 
+TEST(an_answer_tells_by_its_time_which_try_it_belongs_to, "K230") {
+    struct world world;
+    int pair[2];
+    unsigned char heart[3][52];
+    world_begin(&world, TWO_LANES);
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    hbeat_link link = adopt(&world, pair[0], "interval=10s timeout=1s tries=3 resend=same jitter=0%", NULL, 0);
+    CHECK_EQ(recv(pair[1], heart[0], 52, MSG_WAITALL), 52);
+    world_go(&world, 1000);
+    CHECK_EQ(recv(pair[1], heart[1], 52, MSG_WAITALL), 52);
+    world_go(&world, 2000);
+    CHECK_EQ(recv(pair[1], heart[2], 52, MSG_WAITALL), 52);
+    CHECK(memcmp(heart[0] + 8, heart[2] + 8, 4) == 0 && memcmp(heart[0] + 12, heart[2] + 12, 8) != 0);
+    world_go(&world, 2300);
+    heart[1][3] = 2, heart[1][7] = HEADER; /* the second try is answered, after the third was sent */
+    CHECK_EQ(send(pair[1], heart[1], HEADER, MSG_NOSIGNAL), HEADER);
+    UNTIL(info_of(&world, link).answers_received == 1, );
+    CHECK_EQ(info_of(&world, link).rtt_us, 1300000);
+    close(pair[1]);
+    world_end(&world);
+}
+
 TEST(a_change_is_told_at_once_and_counts_when_it_is_acknowledged, "K222 K223") {
     struct world world;
     struct relay relay;

@@ -201,7 +201,10 @@ impl Turn<'_> {
             Said::Resolved(found) => return self.resolved(key.index, found),
             Said::Start { at } => return self.start(key.index, at),
             Said::Pause => Input::Pause,
-            Said::Answer { sequence, at, at_us } => Input::Answer { sequence, at, at_us },
+            Said::Answer { sequence, at, at_us, echo_us } => {
+                let input = Input::Answer { sequence, at, at_us };
+                return self.answer(key.index, input, echo_us);
+            }
             Said::BeatReceived { sequence, at, data, stuck } => {
                 self.count(key.index, Counted::BeatsReceived);
                 self.beat_received(key.index, sequence);
@@ -252,6 +255,25 @@ impl Turn<'_> {
         row.desk.as_ref().into_iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
         self.shard.table.words(index).into_iter().for_each(|words| words.observe(policy.observe_only));
         self.visit(index, Some(Input::Policy(*before)));
+    }
+
+    /// Where the number does not tell which try an answer belongs to, the time that it brings back does.
+    fn answer(&mut self, index: u32, answer: Input, echo_us: Option<u32>) {
+        let samples = |row: &Row| (row.tally[Counted::AnswersReceived], row.rtt.count);
+        let Some(before) = self.turns.rows.get(index).map(samples) else { return };
+        self.visit(index, Some(answer));
+        let (Input::Answer { at, at_us, .. }, Some(echo_us)) = (answer, echo_us) else { return };
+        let pause = self.turns.pause;
+        // Of a link that the application reads nobody knows when the answer came.
+        let Some(row) = self.turns.rows.get_mut(index).filter(|row| row.carried.is_some()) else { return };
+        let matched_without = samples(row).0 != before.0 && row.rtt.count == before.1;
+        let rtt_us = at_us.wrapping_sub(echo_us);
+        let sent = at.minus(rtt_us.div_ceil(1_000));
+        let paused = pause.is_some_and(|pause| pause.ended.is_after(sent));
+        if matched_without && !paused && i32::try_from(rtt_us).is_ok() {
+            row.rtt.add(rtt_us);
+            self.turns.rtt.record(rtt_us.into());
+        }
     }
 
     fn start(&mut self, index: u32, at: Stamp) {
