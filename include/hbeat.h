@@ -857,6 +857,8 @@ typedef struct hbeat_listener_info {
   uint64_t refused_greeting;
   /* How often the system had no descriptors or memory left: connections wait there until it has. */
   uint64_t refused_system;
+  /* udp: how many datagrams came from senders that had not proved their address, and were asked to. */
+  uint64_t challenged;
   /* Its name, or "listener-" and the id in hexadecimal; UTF-8, ends with a NUL. */
   char name[HBEAT_NAME_MAX];
   /* Where it listens, with the port that it got; ends with a NUL. */
@@ -1469,9 +1471,10 @@ hbeat_status hbeat_link_open(struct hbeat_engine *engine,
 
 /*
  Opens a link whose connection hbeat makes itself, and writes its id to *link. Never waits: names are looked up and
- connections made by hbeat's threads. endpoint: "tcp://name:port", with an IPv6 address in brackets, or
+ connections made by hbeat's threads. endpoint: "tcp://name:port" or "udp://name:port", with an IPv6 address in brackets, or
  "unix:///path". The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
- application feeds); it carries beats only, no data. Each attempt sends a beat at once; the link is UP with the first
+ application feeds; with udp only to a listener, which first asks this side to prove its address); it carries beats
+ only, no data. Each attempt sends a beat at once; the link is UP with the first
  answer or beat of the peer. An attempt has as long as the policy gives a peer: tries times timeout_ms. Events:
  CONNECTING before each attempt, with cause and detail of the failure before it; UP; one DOWN for each UP. With
  HBEAT_RECONNECT_NO, or after as many failures as attempts allows, DOWN is final, and comes without UP, too.
@@ -1807,7 +1810,7 @@ hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
 /*
  ==== Listener ====
 
- Listens for peers that dial, and writes an id to *listener. Never waits. endpoint: "tcp://address:port" with an
+ Listens for peers that dial, and writes an id to *listener. Never waits. endpoint: "tcp://address:port" or "udp://address:port" with an
  address of this machine in numbers, an IPv6 address in brackets ("[::]": all its addresses, those of IPv4 included), or
  "unix:///path"; port 0: a free one, hbeat_listener_info says which. Each connection that is heard within the time that the policy gives a
  peer becomes a link of the policy with protocol "heart", and HBEAT_EVENT_ACCEPTED is its first event; of others the
@@ -1815,6 +1818,11 @@ hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
  Links are named after listener and peer ("devices/10.0.0.7:4711"). Limits: see hbeat_listener_options; who is too
  much is closed at once, with HBEAT_EVENT_LISTENER_LIMIT. Where the system has no more descriptors, connections wait
  there, and are tried again each second. Only with HBEAT_RUN_THREADS.
+
+ With udp all links share the listener's socket, and one thread reads it. Who sends must first prove that his address is
+ his: until then nothing is kept of him, and nothing is sent to him that is larger than what came. A link that this side
+ closes is refused when the peer beats on. On a machine with several addresses listen at one of them: answers leave from
+ the one that the system chooses.
 
  Threads: any.
  In a callback: yes.
@@ -1831,7 +1839,8 @@ hbeat_status hbeat_listener_open(struct hbeat_engine *engine,
                                  hbeat_listener *listener);
 
 /*
- Listens no longer. Links that came of it stay open. The endpoint is free again once hbeat_engine_quiesce returned.
+ Listens no longer. Links that came of it stay open. The endpoint is free again once hbeat_engine_quiesce returned; with
+ udp not before the last of them is closed.
 
  Threads: any.
  In a callback: yes.

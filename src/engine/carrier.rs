@@ -8,6 +8,7 @@ use super::listener::Seat;
 use super::talk::Talk;
 use crate::core::{Attempts, Backoff, Cause, Stamp};
 use crate::net::{Address, Connection, Endpoint, Socket};
+use crate::wire::Session;
 use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -51,8 +52,16 @@ pub enum Phase {
     Up,
     /// Given up for good.
     Lost,
-    /// A socket that was handed over waits to be watched.
-    HandedOver(Socket),
+    /// What was handed over waits for the shard.
+    HandedOver(Handed),
+}
+
+/// A connection that somebody else made.
+pub enum Handed {
+    /// A socket of its own.
+    Socket(Socket),
+    /// A peer that sends datagrams to a listener and has proved its address, and the one by which it did.
+    Peer { connection: Connection, session: Session, first: Box<[u8]> },
 }
 
 /// Why there is no connection.
@@ -90,13 +99,13 @@ impl Carried {
             addresses: address.into_iter().collect(),
             attempts_max,
             backoff,
-            ..Self::new(Phase::HandedOver(socket))
+            ..Self::new(Phase::HandedOver(Handed::Socket(socket)))
         }
     }
 
     /// A link whose peer connected to a listener.
-    pub fn accepted(socket: Socket, seat: Seat) -> Self {
-        Self { seat: Some(seat), ..Self::new(Phase::HandedOver(socket)) }
+    pub fn accepted(handed: Handed, seat: Seat) -> Self {
+        Self { seat: Some(seat), ..Self::new(Phase::HandedOver(handed)) }
     }
 
     fn new(phase: Phase) -> Self {
@@ -134,6 +143,11 @@ impl Carried {
             Phase::Waiting { at } => Some(at.since(now).max(0) as u32),
             _ => None,
         }
+    }
+
+    /// Whether there is a connection, or will be.
+    pub fn is_ahead(&self) -> bool {
+        !matches!(self.phase, Phase::Lost)
     }
 
     /// Whether there is a socket to read from and write to.

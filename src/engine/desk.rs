@@ -8,7 +8,7 @@ use super::stats::{Counted, Traffic};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, lock};
 use super::talk::{Talk, Worth};
 use crate::core::{Cause, Policy, Stamp};
-use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader, Told};
+use crate::wire::{Desync, Fields, Inbound, Owed, Protocol, Reader, Seal, Told};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError};
@@ -138,6 +138,8 @@ impl Desk {
         talk: Option<&mut Talk>,
         out: &mut [u8],
     ) -> usize {
+        let mut talk = talk;
+        talk.iter_mut().for_each(|talk| talk.ask(sequence, now_ns / 1_000));
         self.write(now_ns, stuck, talk, out, |fields, out| self.protocol.beat(sequence, fields, out))
     }
 
@@ -158,7 +160,7 @@ impl Desk {
         .unwrap_or(0)
     }
 
-    /// Reads a portion of the stream that arrived at `at`. What the shard is to know of answers and beats of the peer goes
+    /// Reads a portion of the stream, or a datagram, that arrived at `at`. What the shard is to know of answers and beats of the peer goes
     /// to `hear`. `talk`: of a link that is carried.
     pub fn feed(
         &self,
@@ -175,7 +177,11 @@ impl Desk {
         let was_open = feed.reader.is_open();
         let mut portion = Portion::default();
         let is_sealed = talk.as_deref_mut().is_some_and(|talk| talk.seal().is_some());
-        let (messages, desync) = read(&mut feed.reader, bytes, talk, |inbound, worth| match inbound {
+        let source = match &talk {
+            Some(talk) if talk.is_over_datagrams() => Source::Datagram(self.protocol),
+            _ => Source::Stream(&mut feed.reader),
+        };
+        let (messages, desync) = read(source, bytes, talk, |inbound, worth| match inbound {
             _ if !worth.counts => {
                 self.count_refused(worth.refused);
                 if let Inbound::Beat { owed: Some(owed), .. } = inbound {
@@ -185,13 +191,13 @@ impl Desk {
             }
             // A proof only if it matches, which the shard knows.
             Inbound::Answer { sequence, echo_us, told } => {
-                portion.states += u32::from(self.hear_state(&told));
+                portion.states += u32::from(worth.fresh && self.hear_state(&told));
                 let echo_us = echo_us.map(|us| us as u32);
                 hear(if told.stuck { Said::PeerStuck { at } } else { Said::Answer { sequence, at, at_us, echo_us } });
             }
             Inbound::Beat { sequence, owed, told } => {
                 portion.credit |= !told.stuck;
-                portion.states += u32::from(self.hear_state(&told));
+                portion.states += u32::from(worth.fresh && self.hear_state(&told));
                 owed.into_iter().for_each(|owed| self.owe(owed));
                 let data = Data::Seen(std::mem::take(&mut feed.data));
                 hear(Said::BeatReceived { sequence, at, data, stuck: told.stuck });
@@ -227,7 +233,7 @@ impl Desk {
             *sent = Reader::new(self.protocol).map(Box::new);
         }
         let Some(reader) = sent.as_mut() else { return Ok(None) };
-        let (messages, desync) = read(reader, bytes, None, |outbound, _| match outbound {
+        let (messages, desync) = read(Source::Stream(reader), bytes, None, |outbound, _| match outbound {
             Inbound::Beat { sequence, .. } => beat(sequence),
             // Those that hbeat builds are counted when they are taken.
             Inbound::Answer { .. } if observed => self.count(Counted::AnswersSent, 1),
@@ -319,9 +325,28 @@ fn alone<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, Busy> {
     }
 }
 
+/// Where messages are taken from.
+enum Source<'a> {
+    Stream(&'a mut Reader),
+    Datagram(Protocol),
+}
+
+impl Source<'_> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        bytes: &mut &'b [u8],
+        seal: Option<&mut Seal>,
+    ) -> Result<Option<Inbound<'a>>, Desync> {
+        match self {
+            Self::Stream(reader) => reader.next_sealed(bytes, seal),
+            Self::Datagram(protocol) => Ok(protocol.datagram(bytes, seal)),
+        }
+    }
+}
+
 /// Takes the messages out of `bytes`, says what each is worth, and counts them.
 fn read(
-    reader: &mut Reader,
+    mut source: Source<'_>,
     mut bytes: &[u8],
     mut talk: Option<&mut Talk>,
     mut each: impl FnMut(Inbound<'_>, Worth),
@@ -329,7 +354,7 @@ fn read(
     let mut messages = 0;
     loop {
         let seal = talk.as_deref_mut().and_then(Talk::seal);
-        match reader.next_sealed(&mut bytes, seal) {
+        match source.next(&mut bytes, seal) {
             Ok(None) => return (messages, None),
             Ok(Some(inbound)) => {
                 let worth = talk.as_deref_mut().map_or_else(|| Worth::of(&inbound), |talk| talk.hear(&inbound));

@@ -125,6 +125,8 @@ fn cannot_observe() -> Error {
 pub(super) struct Carry<'a> {
     /// The application does not know of it yet.
     pub hidden: bool,
+    /// Where it is to be carried; `None`: anywhere.
+    pub shard: Option<&'a Shard>,
     /// Makes what the engine needs for it, once nothing can fail any more.
     pub make: Box<dyn FnOnce() -> Carried + 'a>,
 }
@@ -257,7 +259,8 @@ impl Inner {
             self.check_carries(policy, options)?;
         }
         let ordinal = self.ordinals.fetch_add(1, Ordering::Relaxed);
-        let shard = &self.shards[ordinal as usize % self.shards.len()];
+        let anywhere = &self.shards[ordinal as usize % self.shards.len()];
+        let shard = carry.as_ref().and_then(|carry| carry.shard).unwrap_or(anywhere);
         let room = self.take_room(shard)?;
         let now_ns = self.clock.now_ns();
         let opened = self.clock.ceil(now_ns);
@@ -362,7 +365,7 @@ impl Engine {
         options.backoff.check().map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
         let reconnects = options.reconnect != Reconnect::No;
         let carried = || Carried::dialled(endpoint.clone(), reconnects, options.attempts, options.backoff);
-        self.inner.open_with(policy, options, Some(Carry { hidden: false, make: Box::new(carried) }))
+        self.inner.open_with(policy, options, Some(Carry { hidden: false, shard: None, make: Box::new(carried) }))
     }
 
     /// Opens a link over a connected stream socket, which is the engine's from then on; after an error it is still the
@@ -386,7 +389,7 @@ impl Engine {
         }
         let address = reconnects.then_some(peer);
         let carried = || Carried::adopted(net::take_over(fd), address, options.attempts, options.backoff);
-        self.inner.open_with(policy, options, Some(Carry { hidden: false, make: Box::new(carried) }))
+        self.inner.open_with(policy, options, Some(Carry { hidden: false, shard: None, make: Box::new(carried) }))
     }
 
     /// Starts a link that was opened paused, or paused later: silence counts from now. Elsewhere it changes nothing.

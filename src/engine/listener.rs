@@ -1,15 +1,18 @@
 //! Listeners: their limits, who is inside them, and the calls about them. `shard/listen` accepts.
 
-use super::carrier::Carried;
+use super::carrier::{Carried, Handed};
 use super::command::Command;
 use super::error::{Code, Error};
+use super::event::LinkId;
 use super::links::Carry;
 use super::options::{LinkOptions, check_events, check_name, within};
+use super::shard::Shard;
 use super::sync::{AtomicBool, AtomicU64, Mutex, lock};
+use super::table::Key;
 use super::{Engine, Inner};
 use crate::core::Policy;
-use crate::net::{Address, Bound, Endpoint, Socket};
-use crate::wire::{Keys, Protocol};
+use crate::net::{Address, Bound, Endpoint};
+use crate::wire::{Keys, Protocol, Seal};
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -75,6 +78,8 @@ pub struct ListenerInfo {
     pub refused: [u64; Refusal::ALL.len()],
     /// Connections that ended, or were ended, before anything valid was heard.
     pub never_heard: u64,
+    /// Datagrams of senders that had not proved their address, and were asked to.
+    pub challenged: u64,
 }
 
 /// What stands in a connection's way.
@@ -102,7 +107,7 @@ pub struct Listener {
     pub name: Option<Arc<str>>,
     pub policy: Policy,
     pub events: Option<u32>,
-    keys: Option<Arc<Keys>>,
+    pub keys: Option<Arc<Keys>>,
     shard: usize,
     endpoint: String,
     port: u16,
@@ -114,6 +119,7 @@ pub struct Listener {
     accepted: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
     never_heard: AtomicU64,
+    challenged: AtomicU64,
 }
 
 /// Who is inside.
@@ -163,6 +169,16 @@ impl Listener {
     /// A connection ended before anything valid was heard on it.
     pub fn miss(&self) {
         self.never_heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody was asked to prove his address.
+    pub fn challenge(&self) {
+        self.challenged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What opens a frame of a connection of which nothing is known; `None` where nothing is sealed.
+    pub fn seal(&self) -> Option<Seal> {
+        self.keys.clone().map(Seal::new)
     }
 
     pub fn refuse(&self, refusal: Refusal) {
@@ -289,6 +305,7 @@ impl Engine {
             accepted: AtomicU64::new(0),
             refused: Default::default(),
             never_heard: AtomicU64::new(0),
+            challenged: AtomicU64::new(0),
         });
         let id = listener.id;
         // In one order with a stop, after which there is no other listener.
@@ -338,6 +355,7 @@ impl Engine {
             accepted: listener.accepted.load(Ordering::Relaxed),
             refused: listener.refused.each_ref().map(|count| count.load(Ordering::Relaxed)),
             never_heard: listener.never_heard.load(Ordering::Relaxed),
+            challenged: listener.challenged.load(Ordering::Relaxed),
         })
     }
 }
@@ -345,12 +363,18 @@ impl Engine {
 /// Listens at the endpoint's address.
 fn bind(endpoint: &Endpoint) -> io::Result<Bound> {
     let address = endpoint.addresses().unwrap_or_else(|| Ok(Vec::new()))?.pop();
-    Bound::new(&address.ok_or(io::ErrorKind::InvalidInput)?)
+    Bound::new(&address.ok_or(io::ErrorKind::InvalidInput)?, endpoint.kind())
 }
 
 impl Inner {
-    /// Opens a link for a connection that was accepted.
-    pub(super) fn admit(&self, seat: Seat, socket: Socket, peer: &Address) -> Result<(), Refusal> {
+    /// Opens a link for a connection that was accepted, in that shard if it matters.
+    pub(super) fn admit(
+        &self,
+        seat: Seat,
+        handed: Handed,
+        peer: &Address,
+        shard: Option<&Shard>,
+    ) -> Result<Key, Refusal> {
         let listener = Arc::clone(&seat.listener);
         let options = LinkOptions {
             name: listener.name_of(peer),
@@ -359,8 +383,8 @@ impl Inner {
             keys: listener.keys.clone(),
             ..LinkOptions::default()
         };
-        let carry = Carry { hidden: true, make: Box::new(move || Carried::accepted(socket, seat)) };
-        self.open_with(&listener.policy, &options, Some(carry)).map(drop).map_err(|error| match error.code {
+        let carry = Carry { hidden: true, shard, make: Box::new(move || Carried::accepted(handed, seat)) };
+        self.open_with(&listener.policy, &options, Some(carry)).map(LinkId::key).map_err(|error| match error.code {
             Code::Limit | Code::Again => Refusal::Links,
             _ => Refusal::System,
         })
@@ -390,6 +414,7 @@ mod tests {
             accepted: AtomicU64::new(0),
             refused: Default::default(),
             never_heard: AtomicU64::new(0),
+            challenged: AtomicU64::new(0),
         })
     }
 

@@ -2,6 +2,7 @@
 //! time; no code of the application ever runs under its lock.
 
 mod carry;
+mod datagrams;
 mod listen;
 mod police;
 mod progress;

@@ -18,6 +18,22 @@ pub struct Talk {
     seal: Option<Seal>,
     refused: Option<Cause>,
     owes: bool,
+    /// Frames travel each by itself: they may be lost, and overtake each other.
+    datagrams: bool,
+    /// Of datagrams: the newest beat and answer of the peer so far.
+    newest: [Option<u32>; 2],
+    /// Of datagrams: number and send time of our latest beat, which a challenge must repeat.
+    asked: Option<(u32, u64)>,
+    challenge: Option<Challenge>,
+}
+
+/// What a listener's challenge means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Challenge {
+    /// It wants to see that our address is ours: a beat that says so is due.
+    Prove,
+    /// It knows nothing of the connection any more.
+    Forgotten,
 }
 
 /// What a frame of the peer's is worth.
@@ -25,6 +41,8 @@ pub struct Talk {
 pub struct Worth {
     /// It proves life, and what it says counts.
     pub counts: bool,
+    /// It is newer than all before it.
+    pub fresh: bool,
     /// It is answered if it wants to be.
     pub answered: bool,
     /// It was refused, and a peer that sends nothing better is given up for this cause.
@@ -32,19 +50,20 @@ pub struct Worth {
 }
 
 impl Worth {
-    const FULL: Self = Self { counts: true, answered: true, refused: None };
+    const FULL: Self = Self { counts: true, fresh: true, answered: true, refused: None };
+    const NONE: Self = Self { counts: false, fresh: false, answered: false, refused: None };
 
     /// On a link about whose frames nothing more is known than what they are.
     pub const fn of(inbound: &Inbound<'_>) -> Self {
         match inbound {
             Inbound::Rejected(rejection) => Self::refused(cause_of(*rejection)),
-            Inbound::Challenge { .. } => Self { counts: false, answered: false, refused: None },
+            Inbound::Challenge { .. } => Self::NONE,
             Inbound::Beat { .. } | Inbound::Answer { .. } | Inbound::Message => Self::FULL,
         }
     }
 
     const fn refused(cause: Cause) -> Self {
-        Self { counts: false, answered: false, refused: Some(cause) }
+        Self { refused: Some(cause), ..Self::NONE }
     }
 }
 
@@ -64,17 +83,47 @@ impl Talk {
     /// Before the first connection.
     pub fn new(wished: Arc<Policy>, keys: Option<Arc<Keys>>) -> Self {
         let agreement = Agreement::new(offer(&wished));
-        Self { wished, keys, agreement, session: None, proved: false, seal: None, refused: None, owes: false }
+        Self {
+            wished,
+            keys,
+            agreement,
+            session: None,
+            proved: false,
+            seal: None,
+            refused: None,
+            owes: false,
+            datagrams: false,
+            newest: [None; 2],
+            asked: None,
+            challenge: None,
+        }
     }
 
-    /// A new connection, of which nothing is known but our own number for it.
-    pub fn begin(&mut self, number: u64) {
-        let number = number.max(1);
+    /// A new connection, of which nothing is known but our own number for it, and that of a peer that has proved to know
+    /// ours.
+    pub fn begin(&mut self, session: Session, datagrams: bool) {
+        let session = Session { mine: session.mine.max(1), ..session };
         self.agreement = Agreement::new(offer(&self.wished));
-        self.session = self.keys.as_ref().map(|_| Session { mine: number, yours: 0 });
+        self.session = (datagrams || self.keys.is_some()).then_some(session);
         self.seal = self.keys.clone().map(Seal::new);
-        self.seal.iter_mut().for_each(|seal| seal.bind(number));
-        (self.proved, self.refused, self.owes) = (false, None, false);
+        self.seal.iter_mut().for_each(|seal| seal.bind(session.mine));
+        (self.proved, self.refused, self.owes) = (session.yours != 0, None, false);
+        (self.datagrams, self.newest, self.asked, self.challenge) = (datagrams, [None; 2], None, None);
+    }
+
+    /// Whether frames travel each by itself.
+    pub fn is_over_datagrams(&self) -> bool {
+        self.datagrams
+    }
+
+    /// A beat of that number leaves, with that send time in it.
+    pub fn ask(&mut self, sequence: u32, sent_us: u64) {
+        self.asked = Some((sequence, sent_us));
+    }
+
+    /// The challenge that was heard since this was asked last.
+    pub fn take_challenge(&mut self) -> Option<Challenge> {
+        self.challenge.take()
     }
 
     /// Other keys, on a link that is sealed; the connection goes on.
@@ -145,7 +194,15 @@ impl Talk {
         build: impl FnOnce(&Fields<'_>, &mut [u8]) -> Option<usize>,
     ) -> Option<usize> {
         let reserve = if self.seal.is_some() { SEAL_LENGTH as u16 } else { 0 };
-        let fields = Fields { session: self.session, terms: self.terms(), reserve, ..fields };
+        let fields = Fields {
+            session: self.session,
+            terms: self.terms(),
+            reserve,
+            datagram: self.datagrams,
+            // Who is not known yet wants to hear whether he arrives.
+            one_way: fields.one_way && (self.proved || !self.datagrams),
+            ..fields
+        };
         let length = build(&fields, out)?;
         self.owes = false;
         match &mut self.seal {
@@ -172,24 +229,35 @@ impl Talk {
     }
 
     fn judge(&mut self, inbound: &Inbound<'_>) -> Worth {
-        let (told, asks) = match inbound {
-            Inbound::Beat { told, .. } => (told, true),
-            Inbound::Answer { told, .. } => (told, false),
+        let (told, asks, sequence) = match inbound {
+            Inbound::Beat { sequence, told, .. } => (told, true, *sequence),
+            Inbound::Answer { sequence, told, .. } => (told, false, *sequence),
+            Inbound::Challenge { sequence, echo_us, told } if self.datagrams => {
+                self.hear_challenge((*sequence, *echo_us), told.session);
+                return Worth::NONE;
+            }
+            // Nothing says which connection it belongs to.
+            Inbound::Message if self.datagrams => return Worth::NONE,
             other => return Worth::of(other),
         };
         match self.place(told.session) {
             Place::Here => {
-                self.take_over(told, asks);
-                Worth::FULL
+                let fresh = self.is_newest(asks, sequence);
+                self.take_over(told, asks, fresh);
+                Worth { fresh, ..Worth::FULL }
+            }
+            // Nobody is answered who has not proved his address; that is the listener's business.
+            Place::Unknown | Place::Elsewhere if self.datagrams => {
+                Worth { refused: self.seal.is_some().then_some(Cause::Unauthenticated), ..Worth::NONE }
             }
             Place::Unknown => {
                 self.owes |= asks;
-                Worth { counts: false, answered: true, refused: None }
+                Worth { answered: true, ..Worth::NONE }
             }
             Place::Elsewhere => {
                 self.owes |= asks;
                 let refused = self.seal.is_some().then_some(Cause::Unauthenticated);
-                Worth { counts: false, answered: true, refused }
+                Worth { answered: true, refused, ..Worth::NONE }
             }
             // Answered, it would bring itself to life.
             Place::Ours => Worth::refused(Cause::Unauthenticated),
@@ -204,7 +272,7 @@ impl Talk {
             return Place::Ours;
         }
         let here = ours == session.mine;
-        if here || !self.proved {
+        if here || !(self.proved || self.datagrams) {
             session.yours = theirs;
         }
         self.proved |= here;
@@ -215,15 +283,40 @@ impl Talk {
         }
     }
 
-    fn take_over(&mut self, told: &Told<'_>, asks: bool) {
+    /// What a listener says that does not know us yet, or no longer. Only who saw our beat can repeat its number and time.
+    fn hear_challenge(&mut self, repeats: (u32, u64), told: Option<Session>) {
+        let (Some(session), Some(Session { mine: cookie, yours: ours })) = (&mut self.session, told) else { return };
+        if ours != session.mine || self.asked != Some(repeats) || session.yours == cookie {
+            return;
+        }
+        if self.proved {
+            self.challenge = Some(Challenge::Forgotten);
+        } else {
+            session.yours = cookie;
+            self.challenge = Some(Challenge::Prove);
+        }
+    }
+
+    /// Whether a frame of that number is newer than all before it.
+    fn is_newest(&mut self, asks: bool, sequence: u32) -> bool {
+        let newest = &mut self.newest[usize::from(asks)];
+        let fresh = !self.datagrams || newest.is_none_or(|newest| (sequence.wrapping_sub(newest) as i32) >= 0);
+        if fresh {
+            *newest = Some(sequence);
+        }
+        fresh
+    }
+
+    fn take_over(&mut self, told: &Told<'_>, asks: bool, fresh: bool) {
         if let Some(Terms { generation, acknowledged, interval_ms, least_ms, hold_ms, .. }) = told.terms {
             let before = self.agreement.unacknowledged();
             self.agreement.heard(generation, acknowledged, Offer { interval_ms, least_ms, hold_ms });
             let next = self.agreement.unacknowledged().filter(|next| Some(*next) != before);
             self.owes |= (asks && generation != 0) || next.is_some();
         }
-        // In a stream each frame is newer than all before it.
-        self.agreement.heard_next_due(told.next_due_ms);
+        if fresh {
+            self.agreement.heard_next_due(told.next_due_ms);
+        }
     }
 }
 

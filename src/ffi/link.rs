@@ -370,9 +370,10 @@ pub unsafe extern "C" fn hbeat_link_open(
 }
 
 /// Opens a link whose connection hbeat makes itself, and writes its id to *link. Never waits: names are looked up and
-/// connections made by hbeat's threads. endpoint: "tcp://name:port", with an IPv6 address in brackets, or
+/// connections made by hbeat's threads. endpoint: "tcp://name:port" or "udp://name:port", with an IPv6 address in brackets, or
 /// "unix:///path". The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
-/// application feeds); it carries beats only, no data. Each attempt sends a beat at once; the link is UP with the first
+/// application feeds; with udp only to a listener, which first asks this side to prove its address); it carries beats
+/// only, no data. Each attempt sends a beat at once; the link is UP with the first
 /// answer or beat of the peer. An attempt has as long as the policy gives a peer: tries times timeout_ms. Events:
 /// CONNECTING before each attempt, with cause and detail of the failure before it; UP; one DOWN for each UP. With
 /// HBEAT_RECONNECT_NO, or after as many failures as attempts allows, DOWN is final, and comes without UP, too.

@@ -82,6 +82,8 @@ pub struct hbeat_listener_info {
     pub refused_greeting: u64,
     /// How often the system had no descriptors or memory left: connections wait there until it has.
     pub refused_system: u64,
+    /// udp: how many datagrams came from senders that had not proved their address, and were asked to.
+    pub challenged: u64,
     /// Its name, or "listener-" and the id in hexadecimal; UTF-8, ends with a NUL.
     pub name: [c_char; HBEAT_NAME_MAX],
     /// Where it listens, with the port that it got; ends with a NUL.
@@ -100,6 +102,7 @@ plain!(hbeat_listener_info {
     refused_source,
     refused_greeting,
     refused_system,
+    challenged,
     name,
     endpoint,
 } until endpoint);
@@ -119,6 +122,7 @@ impl From<&ListenerInfo> for hbeat_listener_info {
             refused_source: refused(Refusal::Source),
             refused_greeting: refused(Refusal::Greeting),
             refused_system: refused(Refusal::System),
+            challenged: info.challenged,
             name: link_name(info.name.as_deref(), None, Some(info.listener)),
             endpoint: name_array(&info.endpoint),
         }
@@ -127,7 +131,7 @@ impl From<&ListenerInfo> for hbeat_listener_info {
 
 /// ==== Listener ====
 ///
-/// Listens for peers that dial, and writes an id to *listener. Never waits. endpoint: "tcp://address:port" with an
+/// Listens for peers that dial, and writes an id to *listener. Never waits. endpoint: "tcp://address:port" or "udp://address:port" with an
 /// address of this machine in numbers, an IPv6 address in brackets ("[::]": all its addresses, those of IPv4 included), or
 /// "unix:///path"; port 0: a free one, hbeat_listener_info says which. Each connection that is heard within the time that the policy gives a
 /// peer becomes a link of the policy with protocol "heart", and HBEAT_EVENT_ACCEPTED is its first event; of others the
@@ -135,6 +139,11 @@ impl From<&ListenerInfo> for hbeat_listener_info {
 /// Links are named after listener and peer ("devices/10.0.0.7:4711"). Limits: see hbeat_listener_options; who is too
 /// much is closed at once, with HBEAT_EVENT_LISTENER_LIMIT. Where the system has no more descriptors, connections wait
 /// there, and are tried again each second. Only with HBEAT_RUN_THREADS.
+///
+/// With udp all links share the listener's socket, and one thread reads it. Who sends must first prove that his address is
+/// his: until then nothing is kept of him, and nothing is sent to him that is larger than what came. A link that this side
+/// closes is refused when the peer beats on. On a machine with several addresses listen at one of them: answers leave from
+/// the one that the system chooses.
 ///
 /// Threads: any.
 /// In a callback: yes.
@@ -164,7 +173,8 @@ pub unsafe extern "C" fn hbeat_listener_open(
     }
 }
 
-/// Listens no longer. Links that came of it stay open. The endpoint is free again once hbeat_engine_quiesce returned.
+/// Listens no longer. Links that came of it stay open. The endpoint is free again once hbeat_engine_quiesce returned; with
+/// udp not before the last of them is closed.
 ///
 /// Threads: any.
 /// In a callback: yes.

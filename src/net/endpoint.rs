@@ -1,6 +1,6 @@
-//! Where a connection leads: `tcp://name:port`, `unix:///path`.
+//! Where a connection leads: `tcp://name:port`, `udp://name:port`, `unix:///path`.
 
-use socket2::SockAddr;
+use socket2::{SockAddr, Type};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -9,8 +9,10 @@ use std::path::PathBuf;
 /// A place to connect to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Endpoint {
-    /// TCP.
-    Tcp {
+    /// TCP or UDP.
+    Net {
+        /// Which.
+        transport: Transport,
         /// A host name, or an address in numbers.
         name: String,
         /// 1 to 65535.
@@ -18,6 +20,23 @@ pub enum Endpoint {
     },
     /// A Unix stream socket.
     Unix(PathBuf),
+}
+
+/// What runs over the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    const fn scheme(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// No longer name or path is taken.
@@ -31,7 +50,7 @@ impl Endpoint {
     /// # Errors
     /// One sentence that says what is wrong and what is right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::read(text, 1, "tcp://name:port, tcp://[ipv6]:port or unix:///path")
+        Self::read(text, 1, "tcp://name:port, udp://name:port (an IPv6 address in brackets) or unix:///path")
     }
 
     /// Reads the text form of a place of this machine's to listen at: `[::]` is all its addresses, port 0 a free one.
@@ -39,10 +58,10 @@ impl Endpoint {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn parse_local(text: &str) -> Result<Self, String> {
-        let allowed = "tcp://ipv4:port, tcp://[ipv6]:port or unix:///path, port 0 for a free one";
+        let allowed = "tcp:// or udp:// with ipv4:port or [ipv6]:port, port 0 for a free one, or unix:///path";
         let endpoint = Self::read(text, 0, allowed)?;
         match &endpoint {
-            Self::Tcp { name, .. } if name.parse::<IpAddr>().is_err() => {
+            Self::Net { name, .. } if name.parse::<IpAddr>().is_err() => {
                 Err(refusal(text, "whose address is not in numbers", allowed))
             }
             _ => Ok(endpoint),
@@ -60,7 +79,8 @@ impl Endpoint {
         match scheme {
             "unix" if place.starts_with('/') => Ok(Self::Unix(place.into())),
             "unix" => refused("whose path does not begin with /"),
-            "tcp" => {
+            "tcp" | "udp" => {
+                let transport = if scheme == "tcp" { Transport::Tcp } else { Transport::Udp };
                 // Within the brackets of an IPv6 address there is none.
                 let Some((name, port)) = place.rsplit_once(':').filter(|(_, port)| !port.contains(']')) else {
                     return refused("which has no port");
@@ -69,7 +89,7 @@ impl Endpoint {
                     return refused(&format!("whose port is not {first_port} to 65535"));
                 };
                 match bare(name) {
-                    Some(name) => Ok(Self::Tcp { name: name.to_owned(), port }),
+                    Some(name) => Ok(Self::Net { transport, name: name.to_owned(), port }),
                     None => refused("whose name is none"),
                 }
             }
@@ -77,11 +97,19 @@ impl Endpoint {
         }
     }
 
+    /// The kind of its sockets.
+    pub(crate) fn kind(&self) -> Type {
+        match self {
+            Self::Net { transport: Transport::Udp, .. } => Type::DGRAM,
+            Self::Net { transport: Transport::Tcp, .. } | Self::Unix(_) => Type::STREAM,
+        }
+    }
+
     /// The same with another port, where there are ports.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
         match self {
-            Self::Tcp { name, .. } => Self::Tcp { name: name.clone(), port },
+            Self::Net { transport, name, .. } => Self::Net { transport: *transport, name: name.clone(), port },
             Self::Unix(_) => self.clone(),
         }
     }
@@ -90,7 +118,7 @@ impl Endpoint {
     pub fn addresses(&self) -> Option<io::Result<Vec<SockAddr>>> {
         match self {
             Self::Unix(path) => Some(SockAddr::unix(path).map(|address| vec![address])),
-            Self::Tcp { name, port } => {
+            Self::Net { name, port, .. } => {
                 let address = name.parse().ok()?;
                 Some(Ok(vec![SocketAddr::new(address, *port).into()]))
             }
@@ -105,7 +133,7 @@ impl Endpoint {
         if let Some(known) = self.addresses() {
             return known;
         }
-        let Self::Tcp { name, port } = self else { return Ok(Vec::new()) };
+        let Self::Net { name, port, .. } = self else { return Ok(Vec::new()) };
         let found: Vec<SockAddr> = (name.as_str(), *port).to_socket_addrs()?.take(ADDRESSES).map(Into::into).collect();
         if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
     }
@@ -127,8 +155,10 @@ fn bare(name: &str) -> Option<&str> {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { name, port } if name.contains(':') => write!(f, "tcp://[{name}]:{port}"),
-            Self::Tcp { name, port } => write!(f, "tcp://{name}:{port}"),
+            Self::Net { transport, name, port } => {
+                let (open, close) = if name.contains(':') { ("[", "]") } else { ("", "") };
+                write!(f, "{}://{open}{name}{close}:{port}", transport.scheme())
+            }
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -140,7 +170,7 @@ mod tests {
 
     #[test]
     fn endpoints_read_back_as_they_were_written() {
-        for text in ["tcp://gw.example:7890", "tcp://10.0.0.7:1", "tcp://[::1]:65535", "unix:///run/hbeat.sock"] {
+        for text in ["tcp://gw.example:7890", "tcp://10.0.0.7:1", "udp://[::1]:65535", "unix:///run/hbeat.sock"] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
         }
     }
@@ -171,13 +201,13 @@ mod tests {
 
     #[test]
     fn a_place_to_listen_at_is_in_numbers_and_may_have_any_port() {
-        for text in ["tcp://[::]:0", "tcp://127.0.0.1:7700", "tcp://[::1]:0", "unix:///run/hbeat.sock"] {
+        for text in ["tcp://[::]:0", "tcp://127.0.0.1:7700", "udp://[::1]:0", "unix:///run/hbeat.sock"] {
             let endpoint = Endpoint::parse_local(text).unwrap();
             assert_eq!(endpoint.to_string(), text);
             assert_eq!(endpoint.addresses().unwrap().unwrap().len(), 1, "{text}");
         }
-        for text in ["tcp://localhost:80", "tcp://[::]", "tcp://[::]:65536", "udp://[::]:1", "unix://x"] {
-            assert!(Endpoint::parse_local(text).unwrap_err().contains("allowed is tcp://ipv4:port"), "{text}");
+        for text in ["tcp://localhost:80", "tcp://[::]", "udp://[::]:65536", "sctp://[::]:1", "unix://x"] {
+            assert!(Endpoint::parse_local(text).unwrap_err().contains("allowed is tcp:// or udp://"), "{text}");
         }
     }
 

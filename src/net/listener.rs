@@ -1,6 +1,6 @@
-//! Sockets that others connect to.
+//! Sockets that others connect to, or send datagrams to.
 
-use super::poller::{Poller, is_later};
+use super::poller::{Connection, Poller, is_later, uninitialised};
 use polling::{Event, PollMode};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Connections that wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
 
-/// A socket that is bound and listens.
+/// A socket that is bound, and listens if it is one of streams.
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
@@ -19,14 +19,14 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Listens at an address.
+    /// A socket of that kind at an address.
     ///
     /// # Errors
     /// What the system says: it is in use, it is not one of this machine's.
-    pub fn new(address: &SockAddr) -> io::Result<Self> {
+    pub fn new(address: &SockAddr, kind: Type) -> io::Result<Self> {
         let domain = Domain::from(i32::from(address.family()));
-        let socket = Socket::new(domain, Type::STREAM, None)?;
-        if !address.is_unix() {
+        let socket = Socket::new(domain, kind, None)?;
+        if kind == Type::STREAM && !address.is_unix() {
             // Connections of the one before that linger do not keep it out.
             socket.set_reuse_address(true)?;
         }
@@ -36,7 +36,9 @@ impl Bound {
         socket.bind(address)?;
         let path = address.as_pathname().map(Into::into);
         let bound = Self { socket, path };
-        bound.socket.listen(BACKLOG)?;
+        if kind == Type::STREAM {
+            bound.socket.listen(BACKLOG)?;
+        }
         bound.socket.set_nonblocking(true)?;
         Ok(bound)
     }
@@ -47,6 +49,14 @@ impl Bound {
     /// What the system says.
     pub fn address(&self) -> io::Result<SockAddr> {
         self.socket.local_addr()
+    }
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn send(&self, bytes: &[u8], to: &SockAddr) -> io::Result<usize> {
+        self.socket.send_to(bytes, to)
     }
 }
 
@@ -61,13 +71,13 @@ impl Drop for Bound {
 /// One that a poller watches.
 #[derive(Debug)]
 pub struct Listening {
-    bound: Bound,
+    bound: Arc<Bound>,
     poller: Arc<polling::Poller>,
     key: usize,
 }
 
 impl Poller {
-    /// Waits for connections, too, under `key`.
+    /// Waits for connections or datagrams, too, under `key`.
     ///
     /// # Errors
     /// What the system says; the socket is closed.
@@ -75,7 +85,7 @@ impl Poller {
         let poller = Arc::clone(self.inner());
         // SAFETY: what listens owns the socket and takes it out of the poller before it closes it.
         unsafe { poller.add_with_mode(&bound.socket, Event::readable(key), PollMode::Level)? };
-        Ok(Listening { bound, poller, key })
+        Ok(Listening { bound: Arc::new(bound), poller, key })
     }
 }
 
@@ -99,6 +109,33 @@ impl Listening {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The next datagram, cut to the size of `buffer`: its length and its sender; `None`: there is none now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SockAddr)>> {
+        match self.bound.socket.recv_from(uninitialised(buffer)) {
+            Ok(received) => Ok(Some(received)),
+            Err(error) if is_later(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a datagram to somebody of whom nothing is kept; whether it arrives is his concern.
+    pub fn send(&self, bytes: &[u8], to: &SockAddr) {
+        let _ = self.bound.send(bytes, to);
+    }
+
+    /// Whether datagrams come to it.
+    pub fn is_datagram(&self) -> bool {
+        self.bound.socket.r#type().is_ok_and(|kind| kind == Type::DGRAM)
+    }
+
+    /// The way to one of those who send.
+    pub fn connection(&self, peer: &SockAddr) -> Connection {
+        Connection::Shared(Arc::clone(&self.bound), peer.clone())
     }
 
     /// Whether to be told of connections.

@@ -17,7 +17,7 @@ use observe::ask;
 pub use observe::{Observed, check_socket, check_tcp, observe};
 pub use poller::{Connection, Poller, Ready, check_stream, take_over};
 pub use signal::Signal;
-pub use socket2::{SockAddr as Address, Socket};
+pub use socket2::{SockAddr as Address, Socket, Type as Kind};
 pub use tcp_info::{TcpInfo, tcp_info};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

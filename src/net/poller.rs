@@ -1,5 +1,6 @@
 //! Sockets of our own: which of them are ready, and what is read from and written to them without waiting.
 
+use super::listener::Bound;
 use super::{ask, no_sigpipe};
 use polling::{Event, Events, PollMode};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -80,19 +81,20 @@ impl Poller {
     /// What the system says; the socket is closed.
     pub fn watch(&self, socket: Socket, key: usize) -> io::Result<Connection> {
         socket.set_nonblocking(true)?;
+        let is_datagram = socket.r#type()? == Type::DGRAM;
         // SAFETY: the connection owns the socket and takes it out of the poller before it closes it.
         unsafe { self.0.add_with_mode(&socket, Event::readable(key), PollMode::Level)? };
-        Ok(Connection { socket, poller: Arc::clone(&self.0), key, writes: false })
+        Ok(Connection::Own(Own { socket, is_datagram, poller: Arc::clone(&self.0), key, writes: false }))
     }
 
-    /// Begins to connect. It is writable once that came to something, see [`Connection::outcome`].
+    /// Begins to connect a socket of that kind. It is writable once that came to something, see [`Connection::outcome`].
     ///
     /// # Errors
     /// What the system says at once.
-    pub fn connect(&self, address: &SockAddr, key: usize) -> io::Result<Connection> {
-        let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
+    pub fn connect(&self, address: &SockAddr, kind: Type, key: usize) -> io::Result<Connection> {
+        let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
         socket.set_nonblocking(true)?;
-        if !address.is_unix() {
+        if kind == Type::STREAM && !address.is_unix() {
             // A beat that waits for another packet's acknowledgement is late.
             socket.set_tcp_nodelay(true)?;
         }
@@ -110,25 +112,47 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EINPROGRESS)
 }
 
-/// One stream socket of ours.
+/// A way to one peer.
 #[derive(Debug)]
-pub struct Connection {
+pub enum Connection {
+    /// A socket of its own.
+    Own(Own),
+    /// A peer of a socket that datagrams of many come to.
+    Shared(Arc<Bound>, SockAddr),
+}
+
+/// A connected socket of ours.
+#[derive(Debug)]
+pub struct Own {
     socket: Socket,
+    is_datagram: bool,
     poller: Arc<polling::Poller>,
     key: usize,
     writes: bool,
 }
 
 impl Connection {
-    /// Its descriptor, to be observed.
-    pub fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    /// Its descriptor, to be observed, where it has one of its own.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Own(own) => Some(own.socket.as_raw_fd()),
+            Self::Shared(..) => None,
+        }
+    }
+
+    /// Whether what is written at once arrives at once, or not at all.
+    pub fn is_datagram(&self) -> bool {
+        match self {
+            Self::Own(own) => own.is_datagram,
+            Self::Shared(..) => true,
+        }
     }
 
     /// What became of the connect: `None`, still nothing.
     pub fn outcome(&self) -> Option<io::Result<()>> {
-        match self.socket.take_error() {
-            Ok(None) => match self.socket.peer_addr() {
+        let Self::Own(own) = self else { return Some(Ok(())) };
+        match own.socket.take_error() {
+            Ok(None) => match own.socket.peer_addr() {
                 Ok(_) => Some(Ok(())),
                 Err(_) => None,
             },
@@ -141,51 +165,65 @@ impl Connection {
     /// # Errors
     /// What the system says.
     pub fn want_writes(&mut self, writes: bool) -> io::Result<()> {
-        if self.writes != writes {
-            let interest = if writes { Event::all(self.key) } else { Event::readable(self.key) };
-            self.poller.modify_with_mode(&self.socket, interest, PollMode::Level)?;
-            self.writes = writes;
+        match self {
+            Self::Own(own) if own.writes != writes => {
+                let interest = if writes { Event::all(own.key) } else { Event::readable(own.key) };
+                own.poller.modify_with_mode(&own.socket, interest, PollMode::Level)?;
+                own.writes = writes;
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Reads what is there, at most `buffer`; `Ok(None)`: nothing now; `Ok(Some(&[]))`: the peer is done.
+    /// Reads what is there, at most `buffer`, of datagrams one; `Ok(None)`: nothing now; `Ok(Some(&[]))`: the peer of a
+    /// stream is done.
     ///
     /// # Errors
     /// What the system says.
     pub fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
-        let length = buffer.len();
-        // SAFETY: initialised bytes may be seen as such that need not be; recv writes only what it received.
-        let space = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) };
-        match self.socket.recv(space) {
+        let Self::Own(own) = self else { return Ok(None) };
+        match own.socket.recv(uninitialised(buffer)) {
             Ok(count) => Ok(Some(&buffer[..count])),
             Err(error) if is_later(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Writes what the system takes now, and says how much.
+    /// Writes what the system takes now, and says how much. A datagram that it does not take is lost, as it might be on its
+    /// way.
     ///
     /// # Errors
     /// What the system says.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self.socket.send_with_flags(bytes, no_sigpipe()) {
+        let written = match self {
+            Self::Own(own) => own.socket.send_with_flags(bytes, no_sigpipe()),
+            Self::Shared(bound, peer) => bound.send(bytes, peer),
+        };
+        match written {
             Ok(count) => Ok(count),
-            Err(error) if is_later(&error) => Ok(0),
+            Err(error) if is_later(&error) => Ok(if self.is_datagram() { bytes.len() } else { 0 }),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Bytes that need not be initialised.
+pub(super) fn uninitialised(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    let length = buffer.len();
+    // SAFETY: initialised bytes may be seen as such that need not be; who receives writes only what it received.
+    unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), length) }
 }
 
 pub(super) fn is_later(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-impl Drop for Connection {
+impl Drop for Own {
     fn drop(&mut self) {
         let _ = self.poller.delete(&self.socket);
         // With bytes unread the peer would see a reset in place of an end.
-        let _ = self.read(&mut [0; 4096]);
+        let _ = self.socket.recv(uninitialised(&mut [0; 4096]));
     }
 }
 
@@ -207,7 +245,7 @@ mod tests {
     fn a_connection_is_made_read_written_and_seen_to_end() {
         let poller = Poller::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut connection = poller.connect(&listener.local_addr().unwrap().into(), 7).unwrap();
+        let mut connection = poller.connect(&listener.local_addr().unwrap().into(), Type::STREAM, 7).unwrap();
         assert_eq!(wait(&poller), [7]);
         assert!(connection.outcome().unwrap().is_ok());
         connection.want_writes(false).unwrap();
@@ -229,12 +267,12 @@ mod tests {
         let poller = Poller::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let connection = poller.connect(&address.into(), 1).unwrap();
+        let connection = poller.connect(&address.into(), Type::STREAM, 1).unwrap();
         assert_eq!(wait(&poller), [1]);
         assert!(connection.outcome().unwrap().is_ok());
         while connection.write(&[0; 65_536]).unwrap() > 0 {}
         drop((listener, connection));
-        if let Ok(refused) = poller.connect(&address.into(), 2) {
+        if let Ok(refused) = poller.connect(&address.into(), Type::STREAM, 2) {
             assert_eq!(wait(&poller), [2]);
             assert_eq!(refused.outcome().unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         }

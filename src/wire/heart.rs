@@ -201,6 +201,13 @@ fn decode_sealed<'a>(octets: &'a [u8], seal: &mut Seal) -> Result<Frame<'a>, Rej
     Ok(frame)
 }
 
+/// Which connection the first frame of a datagram claims to belong to. Nothing of it is proved.
+#[must_use]
+pub fn claimed_session(datagram: &[u8]) -> Option<Session> {
+    let message = FRAMING.first(&mut &datagram[..]).ok()??;
+    take_apart(message.head(), true).ok()?.0.session
+}
+
 /// The frame, and the seal that it claims to have where seals are known.
 fn take_apart(octets: &[u8], seals_known: bool) -> Result<(Frame<'_>, Option<Claim>), Rejection> {
     let mut rest = octets;

@@ -13,7 +13,7 @@ use std::fmt;
 
 pub use framer::Desync;
 use framer::{Framer, Framing, Message};
-pub use heart::{KeyError, Keys, Rejection, SEAL_LENGTH, Seal, Session, Terms};
+pub use heart::{KeyError, Keys, Rejection, SEAL_LENGTH, Seal, Session, Terms, claimed_session};
 
 /// What a link speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -229,6 +229,15 @@ impl Protocol {
     /// fit, would be larger than the beat, or the protocol has none; nothing is written.
     pub fn challenge(self, owed: &Owed, session: Session, out: &mut [u8]) -> Option<usize> {
         (self.row().challenge)(owed, session, out)
+    }
+
+    /// The messages that were written one after another to `bytes`.
+    pub(crate) fn frames(self, mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+        std::iter::from_fn(move || {
+            let all = bytes;
+            let length = self.framing()?.first(&mut bytes).ok()??.length();
+            all.get(..length as usize)
+        })
     }
 
     /// Takes the first message off the front of what is left of one datagram; `None` when nothing is left. A

@@ -292,3 +292,88 @@ TEST(what_cannot_be_listened_at, "K207") {
     FAILS(hbeat_listener_open(world.engine, "tcp://[::]:0", &policy, &how, &listener), HBEAT_ERR_WRONG_MODE, "HBEAT_RUN_APPLICATION");
     world_end(&world);
 }
+
+static int datagram_socket(struct world *world, hbeat_listener listener) {
+    struct sockaddr_in address;
+    memset(&address, 0, sizeof address);
+    int peer = socket(AF_INET, SOCK_DGRAM, 0);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons((uint16_t)listener_of(world, listener).port);
+    REQUIRE(peer >= 0 && connect(peer, (struct sockaddr *)&address, sizeof address) == 0);
+    struct timeval patience = {LONG_MS / 1000, 0};
+    REQUIRE(setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
+    return peer;
+}
+
+/* A heart of 48 octets, with a session. */
+static void heart_with(unsigned char heart[48], unsigned char mine, const unsigned char *yours) {
+    memset(heart, 0, 48);
+    memcpy(heart, HEART, HEART_LENGTH);
+    heart[7] = 48;
+    heart[28] = 0x80; /* critical */
+    heart[29] = 2;
+    heart[31] = 16;
+    heart[39] = mine;
+    if (yours) memcpy(heart + 40, yours, 8);
+}
+
+TEST(an_address_is_proved_before_it_is_a_link, "K208 K209") {
+    struct world world;
+    world_begin(&world, TWO_LANES);
+    hbeat_policy policy = calm();
+    hbeat_listener_options how = usual();
+    hbeat_listener listener = 0;
+    REQUIRE_OK(hbeat_listener_open(world.engine, "udp://127.0.0.1:0", &policy, &how, &listener));
+    CHECK_TEXT(listener_of(&world, listener).endpoint, "udp://127.0.0.1:");
+    int peer = datagram_socket(&world, listener), other = datagram_socket(&world, listener);
+    unsigned char heart[48], challenge[256];
+    heart_with(heart, 7, NULL);
+    CHECK_EQ(send(peer, HEART, HEART_LENGTH, 0), HEART_LENGTH); /* no session: nothing comes back */
+    CHECK_EQ(send(peer, heart, 48, 0), 48);
+    CHECK_EQ(recv(peer, challenge, sizeof challenge, 0), 48);
+    CHECK(challenge[3] == 3 && memcmp(challenge + 8, heart + 8, 12) == 0 && challenge[47] == 7);
+    CHECK(listener_of(&world, listener).challenged == 1 && listener_of(&world, listener).greeting == 0);
+    /* The cookie is of no use from elsewhere. */
+    heart_with(heart, 7, challenge + 32);
+    CHECK_EQ(send(other, heart, 48, 0), 48);
+    CHECK_EQ(recv(other, challenge, sizeof challenge, 0), 48);
+    CHECK(challenge[3] == 3 && memcmp(challenge + 32, heart + 40, 8) != 0);
+    CHECK_EQ(send(peer, heart, 48, 0), 48);
+    hbeat_event accepted = accepted_of(&world, 0);
+    CHECK(accepted.listener == listener && comes_to(&world, listener, 1, 0));
+    CHECK_STATUS(hbeat_link_close(world.engine, accepted.link), HBEAT_OK);
+    CHECK_STATUS(hbeat_engine_quiesce(world.engine, LONG_MS), HBEAT_OK);
+    world_go(&world, 5000);
+    CHECK_EQ(send(other, heart, 48, 0), 48);
+    CHECK_EQ(recv(other, challenge, sizeof challenge, 0), 48);
+    CHECK(comes_to(&world, listener, 0, 0) && listener_of(&world, listener).accepted == 1);
+    close(peer);
+    close(other);
+    world_end(&world);
+}
+
+TEST(a_listener_that_forgot_and_nobody_at_all, "K210") {
+    struct world world;
+    hbeat_listener_options how = usual();
+    hbeat_link_options dialling = HBEAT_LINK_OPTIONS_INIT;
+    hbeat_listener listener = 0;
+    hbeat_link link = 0, lost = 0;
+    hbeat_policy policy;
+    hbeat_engine_options options = world_options(&world, TWO_LANES, HBEAT_CLOCK_SYSTEM);
+    REQUIRE_OK(hbeat_policy_parse(&policy, sizeof policy, "interval=50ms timeout=5s tries=3"));
+    world_open(&world, &options);
+    REQUIRE_OK(hbeat_listener_open(world.engine, "udp://127.0.0.1:0", &policy, &how, &listener));
+    REQUIRE_OK(hbeat_link_dial(world.engine, listener_of(&world, listener).endpoint, &policy, &dialling, &link));
+    hbeat_link accepted = accepted_of(&world, 0).link;
+    CHECK(world_sees(&world, HBEAT_EVENT_UP, link, 1));
+    CHECK_STATUS(hbeat_link_close(world.engine, accepted), HBEAT_OK);
+    CHECK(world_sees(&world, HBEAT_EVENT_DOWN, link, 1));
+    CHECK_EQ(world_event(&world, HBEAT_EVENT_DOWN, link, 0)->cause, HBEAT_CAUSE_RESET);
+    CHECK(world_sees(&world, HBEAT_EVENT_UP, link, 2));
+    dialling.reconnect = HBEAT_RECONNECT_NO;
+    REQUIRE_OK(hbeat_link_dial(world.engine, "udp://127.0.0.1:9", &policy, &dialling, &lost));
+    CHECK(world_sees(&world, HBEAT_EVENT_DOWN, lost, 1));
+    CHECK_EQ(world_event(&world, HBEAT_EVENT_DOWN, lost, 0)->cause, HBEAT_CAUSE_REFUSED);
+    world_end(&world);
+}

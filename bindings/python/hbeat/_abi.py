@@ -209,6 +209,7 @@ class CListenerInfo(Structure):
         ("refused_source", c_uint64),
         ("refused_greeting", c_uint64),
         ("refused_system", c_uint64),
+        ("challenged", c_uint64),
         ("name", c_char * NAME_MAX),
         ("endpoint", c_char * ENDPOINT_MAX),
     ]

@@ -24,6 +24,7 @@ class ListenerInfo:
     refused_source: int
     refused_greeting: int
     refused_system: int
+    challenged: int
     name: str
     endpoint: str
 
@@ -57,7 +58,7 @@ class Listener:
         raw = CListenerInfo(ctypes.sizeof(CListenerInfo))
         self._done(lib.hbeat_listener_info_get(self._engine._handle, self._id, raw))
         return ListenerInfo(raw.port, raw.links, raw.greeting, raw.accepted, raw.never_heard, raw.refused_links, raw.refused_source,
-                            raw.refused_greeting, raw.refused_system, raw.name.decode("utf-8", "replace"), raw.endpoint.decode())
+                            raw.refused_greeting, raw.refused_system, raw.challenged, raw.name.decode("utf-8", "replace"), raw.endpoint.decode())
 
     def close(self) -> bool:
         """Listens no longer; the endpoint is free after Engine.quiesce. True: this call closed it; closing again, or after

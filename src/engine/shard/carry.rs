@@ -4,16 +4,18 @@ use super::listen::place_of;
 use super::turn::Turn;
 use super::*;
 use crate::core::Cause;
-use crate::engine::carrier::{Carried, Failure, Phase};
+use crate::engine::carrier::{Carried, Failure, Handed, Phase};
 use crate::engine::clock::micros;
 use crate::engine::desk::OWED_MAX;
-use crate::net::{Address, Connection, Poller};
-use crate::wire::FRAME_MAX;
+use crate::net::{Address, Connection, Endpoint, Kind, Poller};
+use crate::wire::{FRAME_MAX, Protocol, Session};
 use std::io;
 
 /// Bytes read at once, and how many times before others have their turn; what is left is still ready then.
 const PORTION: usize = 16_384;
 const PORTIONS: usize = 4;
+/// Likewise datagrams.
+const DATAGRAMS: usize = 64;
 
 impl Shard {
     /// The shard's poller, made for its first carried link.
@@ -71,11 +73,17 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let Some(carried) = self.carried(index) else { return };
         match std::mem::replace(&mut carried.phase, Phase::Waiting { at: now }) {
-            Phase::HandedOver(socket) => {
+            Phase::HandedOver(Handed::Peer { connection, session, first }) => {
+                carried.tried = 1;
+                self.begin(index, connection, Some(session));
+                self.connected(index);
+                self.feed(index, &first);
+            }
+            Phase::HandedOver(Handed::Socket(socket)) => {
                 carried.tried = 1;
                 match self.shard.poller().and_then(|poller| poller.watch(socket, index as usize)) {
                     Ok(connection) => {
-                        self.begin(index, connection);
+                        self.begin(index, connection, None);
                         self.connected(index);
                     }
                     Err(error) => self.refused(index, &error),
@@ -129,9 +137,10 @@ impl Turn<'_> {
             return self.fail_attempt(index, Failure::of(&io::ErrorKind::NotFound.into()));
         };
         carried.next_address = place + 1;
-        match self.shard.poller().and_then(|poller| poller.connect(&address, index as usize)) {
+        let kind = carried.endpoint.as_ref().map_or(Kind::STREAM, Endpoint::kind);
+        match self.shard.poller().and_then(|poller| poller.connect(&address, kind, index as usize)) {
             Ok(connection) => {
-                self.begin(index, connection);
+                self.begin(index, connection, None);
                 self.visit(index, Some(Input::Probe));
             }
             Err(error) => self.refused(index, &error),
@@ -148,19 +157,19 @@ impl Turn<'_> {
     }
 
     /// A new connection: the link's core begins anew. It times the whole attempt, connecting included.
-    fn begin(&mut self, index: u32, connection: Connection) {
+    fn begin(&mut self, index: u32, connection: Connection, session: Option<Session>) {
         let now = self.turns.clock.latest();
         let Some(words) = self.shard.table.words(index) else { return };
         words.clear(beat::DOWN | beat::SUSPECT | beat::WANTED | beat::AGAIN | beat::OWED);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        (row.fd, row.down) = (Some(connection.descriptor()), false);
+        (row.fd, row.down) = (connection.descriptor(), false);
         (row.link, row.side) = (Link::new(now), None);
         row.desk.as_ref().into_iter().for_each(|desk| desk.renew());
         let Some(carried) = self.carried(index) else { return };
         carried.unwritten.clear();
         carried.connection = Some(connection);
         carried.phase = Phase::Connecting;
-        self.begin_talk(index);
+        self.begin_talk(index, session);
         self.visit(index, Some(Input::Start { at: now }));
     }
 
@@ -181,16 +190,18 @@ impl Turn<'_> {
     fn read(&mut self, index: u32) {
         let mut buffer = std::mem::take(&mut self.turns.portion);
         buffer.resize(PORTION, 0);
-        for _ in 0..PORTIONS {
+        for portion in 1.. {
             let connection = self.carried(index).and_then(|carried| carried.connection.as_ref());
             let Some(connection) = connection else { break };
+            let is_datagram = connection.is_datagram();
             match connection.read(&mut buffer) {
                 Ok(None) => break,
-                Ok(Some([])) => self.lose(index, Failure { cause: Cause::ClosedByPeer, errno: 0 }),
+                Ok(Some([])) if !is_datagram => self.lose(index, Failure { cause: Cause::ClosedByPeer, errno: 0 }),
                 Ok(Some(bytes)) => {
-                    let full = bytes.len() == PORTION;
+                    let more =
+                        if is_datagram { portion < DATAGRAMS } else { bytes.len() == PORTION && portion < PORTIONS };
                     self.feed(index, bytes);
-                    if !full {
+                    if !more {
                         break;
                     }
                 }
@@ -200,7 +211,7 @@ impl Turn<'_> {
         self.turns.portion = buffer;
     }
 
-    fn feed(&mut self, index: u32, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, index: u32, bytes: &[u8]) {
         let now_ns = self.engine.clock.now_ns();
         let (at, at_us) = (self.engine.clock.ceil(now_ns), micros(now_ns));
         // What was read just now lies in the past of what follows from it.
@@ -228,6 +239,7 @@ impl Turn<'_> {
         self.agree(index);
         self.visit(index, portion.desync.map(|_| Input::Desync));
         self.speak(index);
+        self.meet_challenge(index);
     }
 
     /// The peer was heard: the link is UP.
@@ -263,7 +275,7 @@ impl Turn<'_> {
     }
 
     /// The connection is gone, as the socket says.
-    fn lose(&mut self, index: u32, failure: Failure) {
+    pub(super) fn lose(&mut self, index: u32, failure: Failure) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         row.detail = failure.errno;
         self.visit(index, Some(Input::Report(failure.cause)));
@@ -429,7 +441,13 @@ impl Turn<'_> {
         let Some(connection) = carried.connection.as_mut().filter(|_| !carried.unwritten.is_empty()) else {
             return Ok(());
         };
-        let written = connection.write(&carried.unwritten)?;
+        let written = if connection.is_datagram() {
+            // Each frame by itself: none is larger than what passes everywhere.
+            Protocol::Heart.frames(&carried.unwritten).try_for_each(|frame| connection.write(frame).map(drop))?;
+            carried.unwritten.len()
+        } else {
+            connection.write(&carried.unwritten)?
+        };
         carried.unwritten.drain(..written);
         connection.want_writes(!carried.unwritten.is_empty())
     }

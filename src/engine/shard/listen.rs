@@ -1,7 +1,9 @@
-//! Listeners: what connects is accepted here, given a seat, and opened as a link.
+//! Listeners: what connects is accepted here, given a seat, and opened as a link. Datagrams: see `datagrams`.
 
+use super::datagrams::Peers;
 use super::turn::Turn;
 use super::*;
+use crate::engine::carrier::Handed;
 use crate::engine::listener::{Listener, Refusal};
 use crate::net::{Bound, Listening};
 use std::io;
@@ -17,9 +19,11 @@ const KEY: usize = 1 << 30;
 
 /// A listener that the shard serves.
 pub struct Place {
-    listener: Arc<Listener>,
-    listening: Listening,
-    /// Nothing is accepted before.
+    pub(super) listener: Arc<Listener>,
+    pub(super) listening: Listening,
+    /// Of one that is sent datagrams.
+    pub(super) peers: Option<Peers>,
+    /// Nothing is accepted before; or one that was closed is still needed, and looked at then.
     closed_until: Option<Stamp>,
     /// What was refused and not told yet, and when it may be.
     refused: u32,
@@ -47,17 +51,24 @@ impl Turn<'_> {
             Ok(listening) => listening,
             Err(error) => return self.tell_limit(&listener, 1, errno(&error)),
         };
-        let place = Place { listener, listening, closed_until: None, refused: 0, errno: 0, quiet_until: None };
+        let peers = listening.is_datagram().then(|| Peers::new(self.turns.clock.latest()));
+        let place = Place { listener, listening, peers, closed_until: None, refused: 0, errno: 0, quiet_until: None };
         if free == self.turns.places.len() {
             self.turns.places.push(None);
         }
         self.turns.places[free] = Some(place);
     }
 
-    /// Gives up the listeners that were closed.
+    /// Gives up the listeners that were closed, but for the sockets that links still need.
     pub(super) fn unlisten(&mut self) {
-        for place in &mut self.turns.places {
-            place.take_if(|place| place.listener.is_closed());
+        let until = self.turns.clock.latest().plus(REST_MS);
+        let Turns { places, rows, .. } = &mut *self.turns;
+        for place in places {
+            let Some(closed) = place.as_mut().filter(|place| place.listener.is_closed()) else { continue };
+            closed.closed_until = Some(until);
+            if !closed.is_needed(&self.shard.table, rows) {
+                *place = None;
+            }
         }
     }
 
@@ -67,6 +78,9 @@ impl Turn<'_> {
         for number in 0..self.turns.places.len() {
             let Some(place) = &mut self.turns.places[number] else { continue };
             if place.closed_until.take_if(|until| !until.is_after(now)).is_some() {
+                if place.listener.is_closed() {
+                    return self.unlisten();
+                }
                 let _ = place.listening.watch(true);
             }
             if place.due().is_some_and(|due| !due.is_after(now)) {
@@ -75,15 +89,18 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes in who connected.
+    /// Takes in who connected, or what was sent.
     pub(super) fn accept(&mut self, number: usize) {
+        if self.turns.places.get(number).and_then(Option::as_ref).is_some_and(|place| place.peers.is_some()) {
+            return self.receive(number);
+        }
         for _ in 0..PORTION {
             let Some(place) = self.turns.places.get(number).and_then(Option::as_ref) else { return };
             match place.listening.accept() {
                 Ok(None) => return,
                 Ok(Some((socket, peer))) => match place.listener.seat(&peer) {
                     Ok(seat) => {
-                        if let Err(refusal) = self.engine.admit(seat, socket, &peer) {
+                        if let Err(refusal) = self.engine.admit(seat, Handed::Socket(socket), &peer, None) {
                             self.refuse(number, refusal, 0);
                         }
                     }
@@ -107,7 +124,7 @@ impl Turn<'_> {
         }
     }
 
-    fn refuse(&mut self, number: usize, refusal: Refusal, errno: u32) {
+    pub(super) fn refuse(&mut self, number: usize, refusal: Refusal, errno: u32) {
         let now = self.turns.clock.latest();
         let Some(place) = &mut self.turns.places[number] else { return };
         place.listener.refuse(refusal);

@@ -2,9 +2,11 @@
 
 use super::turn::Turn;
 use super::*;
-use crate::core::Policy;
-use crate::engine::talk::Talk;
-use crate::wire::Keys;
+use crate::core::{Cause, Policy};
+use crate::engine::carrier::Failure;
+use crate::engine::talk::{Challenge, Talk};
+use crate::net::Connection;
+use crate::wire::{Keys, Session};
 use std::sync::Arc;
 
 impl Turn<'_> {
@@ -13,10 +15,12 @@ impl Turn<'_> {
     }
 
     /// A new connection: nothing is agreed on it yet.
-    pub(super) fn begin_talk(&mut self, index: u32) {
-        let number = self.engine.random();
-        let Some(talk) = self.talk(index) else { return };
-        talk.begin(number);
+    pub(super) fn begin_talk(&mut self, index: u32, session: Option<Session>) {
+        let session = session.unwrap_or(Session { mine: self.engine.random(), yours: 0 });
+        let Some(carried) = self.turns.rows.get_mut(index).and_then(|row| row.carried.as_deref_mut()) else { return };
+        let datagrams = carried.connection.as_ref().is_some_and(Connection::is_datagram);
+        let Some(talk) = &mut carried.talk else { return };
+        talk.begin(session, datagrams);
         self.agree(index);
     }
 
@@ -38,6 +42,23 @@ impl Turn<'_> {
         if self.turns.rows.get(index).is_some_and(|row| *row.policy != policy) {
             let policy = self.engine.policies.share(&policy);
             self.set_policy(index, policy);
+        }
+    }
+
+    /// A listener wants to see our address proved, or does not know us any more.
+    pub(super) fn meet_challenge(&mut self, index: u32) {
+        match self.talk(index).and_then(Talk::take_challenge) {
+            None => {}
+            Some(Challenge::Forgotten) => self.lose(index, Failure { cause: Cause::Reset, errno: 0 }),
+            Some(Challenge::Prove) => {
+                // The beat before met nobody: the link's core begins again with the one that is heard.
+                let now = self.turns.clock.latest();
+                let Some(row) = self.turns.rows.get_mut(index) else { return };
+                (row.link, row.side) = (Link::new(now), None);
+                self.shard.table.words(index).map(|words| words.clear(beat::WANTED | beat::AGAIN));
+                self.visit(index, Some(Input::Start { at: now }));
+                self.visit(index, Some(Input::Probe));
+            }
         }
     }
 

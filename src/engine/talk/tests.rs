@@ -20,7 +20,7 @@ struct End {
 impl End {
     fn new(text: &str, number: u64, keys: Option<Arc<Keys>>) -> Self {
         let mut talk = Talk::new(policy(text), keys);
-        talk.begin(number);
+        talk.begin(Session { mine: number, yours: 0 }, false);
         Self { talk, reader: Reader::new(Protocol::Heart).unwrap() }
     }
 
@@ -68,7 +68,7 @@ impl End {
 }
 
 const COUNTS: Worth = Worth::FULL;
-const ANSWERED: Worth = Worth { counts: false, answered: true, refused: None };
+const ANSWERED: Worth = Worth { counts: false, fresh: false, answered: true, refused: None };
 const UNAUTHENTICATED: Worth = Worth::refused(Cause::Unauthenticated);
 
 #[test]
@@ -211,8 +211,8 @@ fn frames_of_another_connection_are_not_taken() {
     let greeting = b.beat();
     a.talk_to(&mut b);
     let old: Vec<_> = (0..100).map(|_| b.beat()).collect();
-    a.talk.begin(11);
-    b.talk.begin(12);
+    a.talk.begin(Session { mine: 11, yours: 0 }, false);
+    b.talk.begin(Session { mine: 12, yours: 0 }, false);
     let elsewhere = Worth { refused: Some(Cause::Unauthenticated), ..ANSWERED };
     assert_eq!((a.hear(&greeting), a.talk.refused()), (ANSWERED, None));
     for frame in &old {
