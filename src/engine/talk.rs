@@ -1,7 +1,7 @@
 //! What a carried link that speaks heart says beside its beats, and what its peer's frames are worth: which connection they
 //! belong to, their seal, and what both ends agreed on. Bytes in, bytes out: no socket, no clock.
 
-use crate::core::{Agreed, Agreement, Cause, Offer, Policy};
+use crate::core::{Agreed, Agreement, Cause, IdleOn, Offer, Policy, Strategy};
 use crate::wire::{Fields, Inbound, Keys, Rejection, SEAL_LENGTH, Seal, Session, Terms, Told};
 use std::sync::Arc;
 
@@ -162,8 +162,12 @@ impl Talk {
         let patience_ms = agreed.hold_ms.max(agreed.receive_ms.saturating_add(slack_ms));
         let hold_time_ms = if wished.hold_time_ms == 0 { 0 } else { wished.hold_time_ms.max(patience_ms) };
         let least_ms = wished.least_ms.min(self.agreement.least_ms());
+        let interval_ms = agreed.send_ms.min(most_ms);
+        // The peer counts on hearing something each interval, however much it says itself.
+        let promises = interval_ms > 0 && wished.strategy == Strategy::Idle;
         Policy {
-            interval_ms: agreed.send_ms.min(most_ms),
+            interval_ms,
+            idle_on: if promises { IdleOn::Either } else { wished.idle_on },
             hold_time_ms: hold_time_ms.min(most_ms),
             least_ms,
             strikes: if least_ms == 0 { 0 } else { wished.strikes },

@@ -23,7 +23,12 @@ pub struct hbeat_key {
     pub length: usize,
 }
 
-plain!(hbeat_key { struct_size, id, bytes, length } until length);
+plain!(hbeat_key {
+    struct_size,
+    id,
+    bytes,
+    length,
+} until length);
 
 /// More are never looked at.
 const KEYS_MAX: usize = 2;

@@ -861,6 +861,32 @@ TEST(an_application_says_that_it_goes_on, "K170 K172 K179") {
     CHECK_THROWS(engine.progress(), code::stopped, "");
 }
 
+TEST(what_both_ends_have_the_key_of, "K225 K228 K229") {
+    record record;
+    hbeat::engine engine(recorded(record));
+    hbeat::policy policy("interval=10s timeout=2s tries=3");
+    const hbeat::key old = {1, "sixteen or more octets"}, next = {2, "another secret, as long"};
+    hbeat::link_options how;
+    how.keys = {old};
+    int pair[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    hbeat::link one = engine.adopt(pair[0], policy, how), other = engine.adopt(pair[1], policy, how);
+    for (int waited = 0; waited < 1000 && (one.info().state() != hbeat::state::up || other.info().state() != hbeat::state::up); waited++) usleep(10000);
+    CHECK(one.info().state() == hbeat::state::up && one.info()->agreed_interval_ms == 10000);
+    CHECK(one.set_keys({old, next}) == code::ok && other.set_keys({next, old}) == code::ok);
+    CHECK_EQ(one.info()->frames_unauthenticated, 0);
+    CHECK_EQ(engine.stats()->frames_unauthenticated, 0);
+    CHECK_THROWS(one.set_keys({}), code::invalid, "allowed is 1 or 2");
+    CHECK_THROWS(one.set_keys({old, next, old}), code::invalid, "count is 3");
+    CHECK_THROWS(one.set_keys({hbeat::key{1, "short"}}), code::invalid, "key 1 has 5 octets");
+    how.keys = {old, old};
+    CHECK_THROWS(engine.dial("tcp://127.0.0.1:9", policy, how), code::invalid, "both keys have the id 1");
+    how.keys.clear();
+    hbeat::status s;
+    hbeat::link plain = engine.dial("unix:///no/such/socket", policy, how, s);
+    CHECK_THROWS(plain.set_keys({old}), code::wrong_mode, "without keys");
+}
+
 TEST(links_that_hbeat_carries, "K195 K198 K199 K201") {
     record record;
     hbeat::engine engine(recorded(record));

@@ -280,6 +280,30 @@ TEST(both_ends_have_the_key, "K225 K230") {
     end(&relay);
 }
 
+TEST(ends_that_do_not_answer_agree_as_well, "K222 K225") {
+    struct world world;
+    struct relay relay;
+    hbeat_key mine = key(1, SECRET);
+    const char *const one_way = "interval=10s timeout=1s hold=30s answer_expected=no jitter=0%";
+    const char *const policy[2] = {one_way, one_way};
+    const hbeat_key *const keys[2] = {&mine, &mine};
+    begin(&relay, &world, policy, keys);
+    up(&relay); /* each is told its number by a beat out of turn */
+    CHECK(of(&relay, 0).agreed_interval_ms == 10000 && of(&relay, 1).agreed_peer_interval_ms == 10000);
+    hbeat_policy change = parsed("interval=40s timeout=1s hold=30s answer_expected=no jitter=0%");
+    CHECK_STATUS(hbeat_link_set_policy(world.engine, relay.link[0], &change), HBEAT_OK);
+    UNTIL(of(&relay, 0).agreed_interval_ms == 40000 && of(&relay, 1).agreed_peer_interval_ms == 40000, RELAYED(&relay));
+    for (uint64_t ms = 1000; ms <= 200000; ms += 1000) {
+        world_go(&world, ms);
+        if (ms % 5000 == 0) settle(&relay);
+    }
+    CHECK(of(&relay, 0).state == HBEAT_STATE_UP && of(&relay, 1).state == HBEAT_STATE_UP);
+    CHECK(of(&relay, 0).frames_unauthenticated == 0 && of(&relay, 1).frames_unauthenticated == 0);
+    /* Both say little once all is said. */
+    CHECK(of(&relay, 0).beats_sent < 20 && of(&relay, 1).beats_sent < 40);
+    end(&relay);
+}
+
 /* A link that is not heard is given up for this cause at this end. */
 static void given_up(const hbeat_key *ours, const hbeat_key *theirs, uint32_t cause, uint32_t their_cause) {
     struct world world;

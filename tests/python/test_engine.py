@@ -599,6 +599,34 @@ class Carried(unittest.TestCase):
                 engine.listen(other.endpoint)
         self.assertFalse(listener.close())
 
+    def test_a_sealed_link_and_its_keys(self):
+        old, new = {1: b"sixteen or more octets"}, {2: b"another secret, as long"}
+        with hbeat.Engine() as engine:
+            one, other = (engine.adopt(end, "interval=50ms timeout=5s", keys=old) for end in socket.socketpair())
+            up = set()
+            while up != {one, other}:
+                up.update(event.link for event in engine.wait(20) if event.type == EventType.UP)
+            self.assertEqual((one.info().agreed_interval_ms, one.info().agreed_peer_interval_ms), (50, 50))
+            for keys in ({**old, **new}, {**new, **old}, new):
+                one.set_keys(keys)
+                other.set_keys(keys)
+                answered = one.info().answers_received
+                while one.info().answers_received < answered + 3:
+                    engine.wait(0.02)
+            self.assertEqual((one.info().frames_unauthenticated, engine.stats().frames_unauthenticated), (0, 0))
+            self.assertEqual((one.info().frames_rejected, one.info().state), (0, State.UP))
+            for keys, sentence in [({}, "allowed is 1 or 2"), ({1: bytes(15)}, "key 1 has 15 octets"), ({-1: bytes(16)}, "key id is -1"),
+                                   ({1: bytes(16), 2: bytes(16), 3: bytes(16)}, "allowed is 1 or 2")]:
+                with self.assertRaisesRegex(hbeat.InvalidError, sentence):
+                    one.set_keys(keys)
+                with self.assertRaisesRegex(hbeat.InvalidError, sentence):
+                    engine.dial("unix:///no/such/socket", keys=keys)
+            for keys in (b"secret", [(1, bytes(16))], {1: "text is no secret"}):
+                with self.assertRaisesRegex(TypeError, "keys"):
+                    one.set_keys(keys)
+            with self.assertRaisesRegex(hbeat.WrongModeError, "without keys"):
+                engine.dial("unix:///no/such/socket").set_keys(old)
+
     def test_what_cannot_be_carried_is_refused(self):
         with hbeat.Engine() as engine:
             for endpoint in ("127.0.0.1:80", "tcp://gw:0", "unix://x"):

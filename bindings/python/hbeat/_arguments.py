@@ -81,7 +81,7 @@ def keys(secrets: Mapping[int, bytes]) -> Any:
     """An array of keys; it keeps the octets alive."""
     if not isinstance(secrets, Mapping):
         raise TypeError(f"keys is a {type(secrets).__name__}: must be a dict of ids and bytes")
-    array = (_abi.CKey * len(secrets))()
+    array: Any = (_abi.CKey * len(secrets))()
     kept = []
     for place, (number, secret) in zip(array, secrets.items()):
         if not isinstance(secret, bytes):

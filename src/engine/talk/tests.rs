@@ -1,7 +1,7 @@
 use super::*;
 use crate::wire::heart::FRAME_MAX;
 use crate::wire::{Owed, Protocol, Reader};
-use proptest::prelude::*;
+use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
 
 fn keys(octet: u8) -> Option<Arc<Keys>> {
     Some(Arc::new(Keys::new(&[(octet.into(), &[octet; 16])]).unwrap()))
@@ -283,7 +283,7 @@ fn each_rejection_has_its_cause() {
     assert_eq!((a.hear(&terms), a.talk.agreed()), (Worth::refused(Cause::ProtocolError), None));
 }
 
-fn a_time() -> impl Strategy<Value = u32> {
+fn a_time() -> impl proptest::strategy::Strategy<Value = u32> {
     prop_oneof![Just(0), Just(1), 0..100_000u32, Just(Policy::MAX_MS), Just(u32::MAX), any::<u32>()]
 }
 
