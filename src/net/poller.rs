@@ -32,19 +32,14 @@ pub fn take_over(fd: RawFd) -> Socket {
 #[derive(Debug)]
 pub struct Poller(Arc<polling::Poller>);
 
-/// What a poller found.
-pub struct Ready(Events);
-
-impl Default for Ready {
-    fn default() -> Self {
-        Self(Events::new())
-    }
-}
+/// What a poller found. It has room from the first wait on.
+#[derive(Default)]
+pub struct Ready(Option<Events>);
 
 impl Ready {
     /// The keys of the sockets that are ready; each says itself for what.
     pub fn keys(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().map(|event| event.key)
+        self.0.iter().flat_map(Events::iter).map(|event| event.key)
     }
 }
 
@@ -60,9 +55,10 @@ impl Poller {
     /// Waits until a socket is ready, the time is up or somebody calls [`wake`](Self::wake). What was found before is
     /// forgotten.
     pub fn wait(&self, ready: &mut Ready, timeout: Option<Duration>) {
-        ready.0.clear();
+        let found = ready.0.get_or_insert_with(Events::new);
+        found.clear();
         // Interrupted or refused: nothing is ready, and who asked comes again.
-        let _ = self.0.wait(&mut ready.0, timeout);
+        let _ = self.0.wait(found, timeout);
     }
 
     /// Ends a wait, the present or the next one.

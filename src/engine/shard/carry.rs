@@ -6,7 +6,7 @@ use crate::core::Cause;
 use crate::engine::carrier::{Carried, Failure, Phase};
 use crate::engine::clock::micros;
 use crate::engine::desk::OWED_MAX;
-use crate::net::{Address, Connection, Poller};
+use crate::net::{Address, Connection, Poller, Ready};
 use crate::wire::FRAME_MAX;
 use std::io;
 
@@ -22,13 +22,18 @@ impl Shard {
 }
 
 impl Turn<'_> {
-    /// Looks at the sockets that are ready: what has arrived is known before a deadline is judged.
+    /// Looks at the sockets that are ready by now.
     pub(super) fn poll(&mut self) {
         let Some(poller) = self.shard.poller.get() else { return };
         let mut ready = std::mem::take(&mut self.turns.ready);
         poller.wait(&mut ready, Some(std::time::Duration::ZERO));
-        ready.keys().for_each(|key| self.look_at_socket(key as u32));
+        self.look_at_sockets(&ready);
         self.turns.ready = ready;
+    }
+
+    /// What is not ready any more does no harm: each socket is asked without waiting.
+    pub(super) fn look_at_sockets(&mut self, ready: &Ready) {
+        ready.keys().for_each(|key| self.look_at_socket(key as u32));
     }
 
     fn look_at_socket(&mut self, index: u32) {
