@@ -45,9 +45,10 @@ impl Turn<'_> {
                 Some(Err(error)) => self.refused(index, &error),
             }
         } else if carried.is_connected() {
-            self.read(index);
-            // Writable, or an answer is owed.
-            self.visit(index, None);
+            if !self.read(index) {
+                // Writable, that is.
+                self.visit(index, None);
+            }
         }
     }
 
@@ -173,15 +174,19 @@ impl Turn<'_> {
         self.visit(index, Some(Input::Probe));
     }
 
-    /// Reads what has arrived.
-    fn read(&mut self, index: u32) {
+    /// Reads what has arrived, and visits the link for it; `false`: nothing has.
+    fn read(&mut self, index: u32) -> bool {
         let mut buffer = std::mem::take(&mut self.turns.portion);
         buffer.resize(PORTION, 0);
-        for _ in 0..PORTIONS {
+        let mut visited = true;
+        for portion in 0..PORTIONS {
             let connection = self.carried(index).and_then(|carried| carried.connection.as_ref());
             let Some(connection) = connection else { break };
             match connection.read(&mut buffer) {
-                Ok(None) => break,
+                Ok(None) => {
+                    visited = portion > 0;
+                    break;
+                }
                 Ok(Some([])) => self.lose(index, Failure { cause: Cause::ClosedByPeer, errno: 0 }),
                 Ok(Some(bytes)) => {
                     let full = bytes.len() == PORTION;
@@ -194,6 +199,7 @@ impl Turn<'_> {
             }
         }
         self.turns.portion = buffer;
+        visited
     }
 
     fn feed(&mut self, index: u32, bytes: &[u8]) {
@@ -206,6 +212,7 @@ impl Turn<'_> {
         let mut said = std::mem::take(&mut self.turns.said);
         // Nobody else feeds it.
         let Ok(portion) = desk.feed(bytes, at, at_us, |heard| said.push(heard)) else { return };
+        let visits = said.is_empty() || portion.desync.is_some();
         let beaten = said.iter().any(|said| matches!(said, Said::BeatReceived { stuck: false, .. }));
         let before = row.tally[Counted::AnswersReceived];
         if let Some(words) = self.shard.table.words(index).filter(|_| portion.credit) {
@@ -220,12 +227,13 @@ impl Turn<'_> {
         if portion.states > 0 {
             self.peer_state(index, portion.states);
         }
-        self.visit(index, portion.desync.map(|_| Input::Desync));
+        if visits {
+            self.visit(index, portion.desync.map(|_| Input::Desync));
+        }
     }
 
     /// The peer was heard: the link is UP.
     fn greet(&mut self, index: u32) {
-        let now_ms = self.engine.clock.now_ns() / 1_000_000;
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let alive = row.link.evidence().state == State::Up;
@@ -237,7 +245,7 @@ impl Turn<'_> {
             return;
         }
         carried.phase = Phase::Up;
-        carried.attempts.up(now_ms);
+        carried.attempts.up(self.engine.clock.now_ns() / 1_000_000);
         carried.tried = 0;
         carried.failure = None;
         (row.state_since, row.detail) = (now, 0);
