@@ -26,17 +26,17 @@ impl Turn<'_> {
     pub(super) fn poll(&mut self) {
         let Some(poller) = self.shard.poller.get() else { return };
         let mut ready = std::mem::take(&mut self.turns.ready);
-        poller.wait(&mut ready, Some(std::time::Duration::ZERO));
-        self.look_at_sockets(&ready);
+        poller.find_all(&mut ready, |key| self.look_at_socket(key));
         self.turns.ready = ready;
     }
 
     /// What is not ready any more does no harm: each socket is asked without waiting.
     pub(super) fn look_at_sockets(&mut self, ready: &Ready) {
-        ready.keys().for_each(|key| self.look_at_socket(key as u32));
+        ready.keys().for_each(|key| self.look_at_socket(key));
     }
 
-    fn look_at_socket(&mut self, index: u32) {
+    fn look_at_socket(&mut self, key: usize) {
+        let index = key as u32;
         let Some(carried) = self.carried(index) else { return };
         if matches!(carried.phase, Phase::Connecting) {
             match carried.connection.as_ref().and_then(|connection| connection.outcome()) {
