@@ -6,6 +6,7 @@ mod endpoint;
 mod keepalive;
 mod observe;
 mod poller;
+mod ready;
 mod signal;
 mod tcp_info;
 
@@ -13,7 +14,8 @@ pub use endpoint::Endpoint;
 pub use keepalive::{COUNT_MAX, Keepalive, SECONDS_MAX, keepalive, set_keepalive};
 use observe::ask;
 pub use observe::{Observed, check_socket, check_tcp, observe};
-pub use poller::{Connection, Poller, Ready, check_stream, take_over};
+pub use poller::{Connection, Poller, check_stream, take_over};
+pub use ready::Ready;
 pub use signal::Signal;
 pub use socket2::{SockAddr as Address, Socket};
 pub use tcp_info::{TcpInfo, tcp_info};

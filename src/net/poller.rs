@@ -1,7 +1,8 @@
 //! Sockets of our own: which of them are ready, and what is read from and written to them without waiting.
 
+use super::ready::Ready;
 use super::{ask, no_sigpipe};
-use polling::{Event, Events, PollMode};
+use polling::{Event, PollMode};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::mem::MaybeUninit;
@@ -32,22 +33,6 @@ pub fn take_over(fd: RawFd) -> Socket {
 #[derive(Debug)]
 pub struct Poller(Arc<polling::Poller>);
 
-/// What a poller found. It has room from the first wait on.
-#[derive(Default)]
-pub struct Ready(Option<Events>);
-
-impl Ready {
-    /// The keys of the sockets that are ready; each says itself for what.
-    pub fn keys(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().flat_map(Events::iter).map(|event| event.key)
-    }
-
-    /// More may be ready than there was room for; the poller itself takes a place or two.
-    fn is_full(&self) -> bool {
-        self.0.as_ref().is_some_and(|found| self.keys().count() + 2 >= found.capacity().get())
-    }
-}
-
 impl Poller {
     /// A poller without sockets.
     ///
@@ -60,10 +45,7 @@ impl Poller {
     /// Waits until a socket is ready, the time is up or somebody calls [`wake`](Self::wake). What was found before is
     /// forgotten.
     pub fn wait(&self, ready: &mut Ready, timeout: Option<Duration>) {
-        let found = ready.0.get_or_insert_with(Events::new);
-        found.clear();
-        // Interrupted or refused: nothing is ready, and who asked comes again.
-        let _ = self.0.wait(found, timeout);
+        ready.look(&self.0, timeout);
     }
 
     /// Finds all sockets that are ready by now, however many; one may come twice.
@@ -262,7 +244,7 @@ mod tests {
             (poller.watch(ours.into(), key).unwrap(), peers)
         };
         let pairs: Vec<_> = (0..20).map(pair).collect();
-        let mut ready = Ready(Some(Events::with_capacity(6.try_into().unwrap())));
+        let mut ready = Ready::with_room(6);
         let mut found = Vec::new();
         poller.find_all(&mut ready, |key| found.push(key));
         // Nobody read what made them ready, and it comes to an end all the same.
@@ -275,7 +257,13 @@ mod tests {
     #[test]
     fn a_wait_ends_when_it_is_woken() {
         let poller = Poller::new().unwrap();
-        poller.wake();
-        assert!(wait(&poller).is_empty());
+        for _ in 0..3 {
+            poller.wake();
+            assert!(wait(&poller).is_empty());
+            // It ended one wait only.
+            let begun = std::time::Instant::now();
+            poller.wait(&mut Ready::default(), Some(Duration::from_millis(20)));
+            assert!(begun.elapsed() >= Duration::from_millis(20));
+        }
     }
 }

@@ -44,11 +44,9 @@ impl Turn<'_> {
                 Some(Ok(())) => self.connected(index),
                 Some(Err(error)) => self.refused(index, &error),
             }
-        } else if carried.is_connected() {
-            if !self.read(index) {
-                // Writable, that is.
-                self.visit(index, None);
-            }
+        } else if carried.is_connected() && !self.read(index) {
+            // Writable, that is.
+            self.visit(index, None);
         }
     }
 
