@@ -228,8 +228,13 @@ impl Shard {
 
     /// One turn at the engine's present time.
     pub fn turn(&self, engine: &Inner) -> Next {
+        self.turn_after(engine, None)
+    }
+
+    /// One turn after a sleep, which may have found sockets that are ready.
+    fn turn_after(&self, engine: &Inner, found: Option<&Ready>) -> Next {
         let mut turns = self.turns(engine);
-        let next = Turn { engine, shard: self, turns: &mut turns }.turn();
+        let next = Turn { engine, shard: self, turns: &mut turns }.turn(found);
         self.plan(engine, next);
         if next != Next::Again {
             // Who waits for rest may look at the plan.
@@ -249,35 +254,39 @@ impl Shard {
 
     /// What a shard's thread does until the engine stops.
     pub fn serve(&self, engine: &Inner) {
+        let mut ready = Ready::default();
+        let mut looked = false;
         loop {
-            match self.turn(engine) {
+            looked = match self.turn_after(engine, looked.then_some(&ready)) {
                 Next::Ended => return,
-                Next::Again => {}
-                Next::At(at_ns) => self.sleep(engine, at_ns),
+                Next::Again => false,
+                Next::At(at_ns) => self.sleep(engine, at_ns, &mut ready),
             }
         }
     }
 
-    fn sleep(&self, engine: &Inner, at_ns: Option<u64>) {
+    /// `true`: what is `ready` now was looked for.
+    fn sleep(&self, engine: &Inner, at_ns: Option<u64>, ready: &mut Ready) -> bool {
         let manual = engine.clock.is_manual();
         if let Some(poller) = self.poller.get() {
             fence(Ordering::SeqCst);
             if self.woken.try_recv().is_ok() {
-                return;
+                return false;
             }
             let left =
                 at_ns.map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(engine.clock.now_ns()).min(STRIDE_NS)));
-            // What is ready stays so: the turn that follows finds it.
-            return poller.wait(&mut Ready::default(), left.filter(|_| !manual));
+            poller.wait(ready, left.filter(|_| !manual));
+            return true;
         }
         if manual {
             let _ = self.woken.recv();
-            return;
+            return false;
         }
         let left_ns = at_ns.map_or(STRIDE_NS, |at_ns| at_ns.saturating_sub(engine.clock.now_ns()).min(STRIDE_NS));
         if left_ns > 0 {
             let _ = self.woken.recv_timeout(Duration::from_nanos(left_ns));
         }
+        false
     }
 
     /// Looks at a link after everything said so far has been acted upon.

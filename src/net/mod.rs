@@ -7,6 +7,7 @@ mod keepalive;
 mod listener;
 mod observe;
 mod poller;
+mod ready;
 mod signal;
 mod tcp_info;
 
@@ -15,7 +16,8 @@ pub use keepalive::{COUNT_MAX, Keepalive, SECONDS_MAX, keepalive, set_keepalive}
 pub use listener::{Bound, Listening};
 use observe::ask;
 pub use observe::{Observed, check_socket, check_tcp, observe};
-pub use poller::{Connection, Poller, Ready, check_stream, take_over};
+pub use poller::{Connection, Poller, check_stream, take_over};
+pub use ready::Ready;
 pub use signal::Signal;
 pub use socket2::{SockAddr as Address, Socket, Type as Kind};
 pub use tcp_info::{TcpInfo, tcp_info};

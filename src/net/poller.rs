@@ -1,8 +1,9 @@
 //! Sockets of our own: which of them are ready, and what is read from and written to them without waiting.
 
 use super::listener::Bound;
+use super::ready::Ready;
 use super::{ask, no_sigpipe};
-use polling::{Event, Events, PollMode};
+use polling::{Event, PollMode};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::mem::MaybeUninit;
@@ -33,22 +34,6 @@ pub fn take_over(fd: RawFd) -> Socket {
 #[derive(Debug)]
 pub struct Poller(Arc<polling::Poller>);
 
-/// What a poller found.
-pub struct Ready(Events);
-
-impl Default for Ready {
-    fn default() -> Self {
-        Self(Events::new())
-    }
-}
-
-impl Ready {
-    /// The keys of the sockets that are ready; each says itself for what.
-    pub fn keys(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().map(|event| event.key)
-    }
-}
-
 impl Poller {
     /// A poller without sockets.
     ///
@@ -65,9 +50,23 @@ impl Poller {
     /// Waits until a socket is ready, the time is up or somebody calls [`wake`](Self::wake). What was found before is
     /// forgotten.
     pub fn wait(&self, ready: &mut Ready, timeout: Option<Duration>) {
-        ready.0.clear();
-        // Interrupted or refused: nothing is ready, and who asked comes again.
-        let _ = self.0.wait(&mut ready.0, timeout);
+        ready.look(&self.0, timeout);
+    }
+
+    /// Finds all sockets that are ready by now, however many; one may come twice.
+    pub fn find_all(&self, ready: &mut Ready, mut each: impl FnMut(usize)) {
+        // Each holds a share of the poller. Those that were found and are ready again come behind the others.
+        let mut left = Arc::strong_count(&self.0);
+        loop {
+            self.wait(ready, Some(Duration::ZERO));
+            for key in ready.keys() {
+                left = left.saturating_sub(1);
+                each(key);
+            }
+            if left == 0 || !ready.is_full() {
+                return;
+            }
+        }
     }
 
     /// Ends a wait, the present or the next one.
@@ -279,9 +278,34 @@ mod tests {
     }
 
     #[test]
+    fn more_are_found_than_there_is_room_for_at_once() {
+        let poller = Poller::new().unwrap();
+        let pair = |key| {
+            let (ours, mut peers) = std::os::unix::net::UnixStream::pair().unwrap();
+            peers.write_all(b"beat").unwrap();
+            (poller.watch(ours.into(), key).unwrap(), peers)
+        };
+        let pairs: Vec<_> = (0..20).map(pair).collect();
+        let mut ready = Ready::with_room(6);
+        let mut found = Vec::new();
+        poller.find_all(&mut ready, |key| found.push(key));
+        // Nobody read what made them ready, and it comes to an end all the same.
+        assert!(found.len() < 2 * pairs.len());
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, Vec::from_iter(0..20));
+    }
+
+    #[test]
     fn a_wait_ends_when_it_is_woken() {
         let poller = Poller::new().unwrap();
-        poller.wake();
-        assert!(wait(&poller).is_empty());
+        for _ in 0..3 {
+            poller.wake();
+            assert!(wait(&poller).is_empty());
+            // It ended one wait only.
+            let begun = std::time::Instant::now();
+            poller.wait(&mut Ready::default(), Some(Duration::from_millis(20)));
+            assert!(begun.elapsed() >= Duration::from_millis(20));
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::core::Cause;
 use crate::engine::carrier::{Carried, Failure, Handed, Phase};
 use crate::engine::clock::micros;
 use crate::engine::desk::OWED_MAX;
-use crate::net::{Address, Connection, Endpoint, Kind, Poller};
+use crate::net::{Address, Connection, Endpoint, Kind, Poller, Ready};
 use crate::wire::{FRAME_MAX, Protocol, Session};
 use std::io;
 
@@ -25,16 +25,24 @@ impl Shard {
 }
 
 impl Turn<'_> {
-    /// Looks at the sockets that are ready: what has arrived is known before a deadline is judged.
+    /// Looks at the sockets that are ready by now.
     pub(super) fn poll(&mut self) {
         let Some(poller) = self.shard.poller.get() else { return };
         let mut ready = std::mem::take(&mut self.turns.ready);
-        poller.wait(&mut ready, Some(std::time::Duration::ZERO));
-        ready.keys().for_each(|key| match place_of(key) {
+        poller.find_all(&mut ready, |key| self.look_at_ready(key));
+        self.turns.ready = ready;
+    }
+
+    /// What is not ready any more does no harm: each socket is asked without waiting.
+    pub(super) fn look_at_sockets(&mut self, ready: &Ready) {
+        ready.keys().for_each(|key| self.look_at_ready(key));
+    }
+
+    fn look_at_ready(&mut self, key: usize) {
+        match place_of(key) {
             Some(place) => self.accept(place),
             None => self.look_at_socket(key as u32),
-        });
-        self.turns.ready = ready;
+        }
     }
 
     fn look_at_socket(&mut self, index: u32) {
@@ -45,9 +53,8 @@ impl Turn<'_> {
                 Some(Ok(())) => self.connected(index),
                 Some(Err(error)) => self.refused(index, &error),
             }
-        } else if carried.is_connected() {
-            self.read(index);
-            // Writable, or an answer is owed.
+        } else if carried.is_connected() && !self.read(index) {
+            // Writable, that is.
             self.visit(index, None);
         }
     }
@@ -186,16 +193,20 @@ impl Turn<'_> {
         self.visit(index, Some(Input::Probe));
     }
 
-    /// Reads what has arrived.
-    fn read(&mut self, index: u32) {
+    /// Reads what has arrived, and visits the link for it; `false`: nothing has.
+    fn read(&mut self, index: u32) -> bool {
         let mut buffer = std::mem::take(&mut self.turns.portion);
         buffer.resize(PORTION, 0);
+        let mut visited = true;
         for portion in 1.. {
             let connection = self.carried(index).and_then(|carried| carried.connection.as_ref());
             let Some(connection) = connection else { break };
             let is_datagram = connection.is_datagram();
             match connection.read(&mut buffer) {
-                Ok(None) => break,
+                Ok(None) => {
+                    visited = portion > 1;
+                    break;
+                }
                 Ok(Some([])) if !is_datagram => self.lose(index, Failure { cause: Cause::ClosedByPeer, errno: 0 }),
                 Ok(Some(bytes)) => {
                     let more =
@@ -209,6 +220,7 @@ impl Turn<'_> {
             }
         }
         self.turns.portion = buffer;
+        visited
     }
 
     pub(super) fn feed(&mut self, index: u32, bytes: &[u8]) {
@@ -222,6 +234,7 @@ impl Turn<'_> {
         let talk = row.carried.as_deref_mut().and_then(|carried| carried.talk.as_mut());
         // Nobody else feeds it.
         let Ok(portion) = desk.feed(bytes, at, at_us, talk, |heard| said.push(heard)) else { return };
+        let visits = said.is_empty() || portion.desync.is_some();
         let beaten = said.iter().any(|said| matches!(said, Said::BeatReceived { stuck: false, .. }));
         let before = row.tally[Counted::AnswersReceived];
         if let Some(words) = self.shard.table.words(index).filter(|_| portion.credit) {
@@ -237,14 +250,15 @@ impl Turn<'_> {
             self.peer_state(index, portion.states);
         }
         self.agree(index);
-        self.visit(index, portion.desync.map(|_| Input::Desync));
+        if visits {
+            self.visit(index, portion.desync.map(|_| Input::Desync));
+        }
         self.speak(index);
         self.meet_challenge(index);
     }
 
     /// The peer was heard: the link is UP.
     fn greet(&mut self, index: u32) {
-        let now_ms = self.engine.clock.now_ns() / 1_000_000;
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let alive = row.link.evidence().state == State::Up;
@@ -257,7 +271,7 @@ impl Turn<'_> {
             return;
         }
         carried.phase = Phase::Up;
-        carried.attempts.up(now_ms);
+        carried.attempts.up(self.engine.clock.now_ns() / 1_000_000);
         carried.tried = 0;
         carried.failure = None;
         (row.state_since, row.detail) = (now, 0);

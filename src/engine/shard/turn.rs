@@ -40,15 +40,20 @@ impl Turn<'_> {
         self.engine.clock.floor(now_ns)
     }
 
-    pub fn turn(&mut self) -> Next {
+    /// `found`: the sockets that were ready when a sleep ended.
+    pub fn turn(&mut self, found: Option<&Ready>) -> Next {
         if self.engine.has_failed() {
             return self.wind_up();
         }
         let due_by = self.catch_up();
         self.look_at_places();
-        self.poll();
         let mut due = std::mem::take(&mut self.turns.due);
         let cut = self.turns.wheel.advance(due_by, &mut self.turns.rows, &mut due, TURN);
+        match found {
+            // What has arrived by now is known before a deadline is judged.
+            Some(found) if due.is_empty() => self.look_at_sockets(found),
+            _ => self.poll(),
+        }
         for index in due.drain(..) {
             self.note_lateness(index);
             self.visit(index, Some(Input::Tick));
