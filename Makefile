@@ -82,6 +82,6 @@ clean: ## removes what was built
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
 .PHONY: all build examples demo test stress tsan loom python pythontest pythonbench header bench bench-load archive install glibc217 clean help

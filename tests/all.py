@@ -47,6 +47,8 @@ SUITES = [
     Suite("idle servers", [PYTHON, "tests/idle_server.py", "build/examples/idle_server", "--", "build/examples/idle_server_cpp",
                            "--", PYTHON, "examples/python/idle_server_threads.py", "--", PYTHON, "examples/python/idle_server_asyncio.py"],
           ["cc", "c++"], {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
+    Suite("heartd", [PYTHON, "tests/heartd.py", "build/examples/heartd"], ["cc"],
+          {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "c++", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     # Its own namespaces, as root; it says so where it cannot make any.
