@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A link that hbeat carries, over a network that breaks: two namespaces joined by a cable, and one fault after the other.
-Each gives its cause within the time that the policy computes, and the link is UP again when the fault is gone.
+Each gives its cause within the time that the policy computes, and the link is UP again when the fault is gone. Many links
+over a cable that loses packets live on; and without beats the kernel takes its own time.
 
     tests/netns/run.py LIBRARY_DIR
 
@@ -19,17 +20,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
 HERE, THERE = f"hbeat{os.getpid()}a", f"hbeat{os.getpid()}b"
-ADDRESS, PORT = "10.213.77.2", 7700
+ADDRESS, PORT, CROWD_PORT = "10.213.77.2", 7700, 7702
 POLICY = "interval=500ms timeout=500ms tries=3 jitter=0%"
 LATEST_S = 2.0  # C + N * T: the policy's latest verdict after a death
 NOISE_S = 3.0  # what a busy machine may add
 PATIENCE_S = 30.0
+# Of links over a lossy cable: in the ratio of the preset `normal` to the time in which TCP sends again.
+LOSSY_POLICY = "interval=500ms timeout=2s tries=3"
+LOSSY_LINKS, LOSSY_S = 20, 15
+# Of the kernel alone: its own keepalive gives up after idle + interval * count, and so does TCP_USER_TIMEOUT.
+KERNEL_S, KERNEL_LONG_S = 4.0, 12.0
 
 
 def serve():
-    """The peer: takes over whatever comes."""
+    """The peer: takes over whatever comes; to the crowd it listens with as much patience as they have."""
     import hbeat
     engine = hbeat.Engine()
+    engine.listen(f"tcp://{ADDRESS}:{CROWD_PORT}", LOSSY_POLICY)
     with socket.create_server((ADDRESS, PORT)) as listener:
         print("listening", flush=True)
         while True:
@@ -46,6 +53,49 @@ def dial():
         print(f"{event.at_ns / 1e9:.3f} {event.type.name} {event.cause.name.lower()} {event.state.name}", flush=True)
 
 
+def crowd():
+    """Many of our ends; for each line that comes in: how often one was DOWN since."""
+    import hbeat
+    engine = hbeat.Engine()
+    for _ in range(LOSSY_LINKS):
+        engine.dial(f"tcp://{ADDRESS}:{CROWD_PORT}", LOSSY_POLICY)
+    up = 0
+    while up < LOSSY_LINKS:
+        up += sum(event.type.name == "UP" for event in engine.wait())
+    print("up", flush=True)
+    for _ in sys.stdin:
+        downs = suspects = 0
+        end = time.monotonic() + LOSSY_S
+        while (left := end - time.monotonic()) > 0:
+            events = engine.wait(left)
+            downs += sum(event.type.name == "DOWN" for event in events)
+            suspects += sum(event.count for event in events if event.type.name == "SUSPECT")
+        print(downs, suspects, flush=True)
+
+
+def plain():
+    """Two sockets with data on the way, one with the kernel's own help: how long each lasts."""
+    import hbeat
+    helped, alone = (socket.create_connection((ADDRESS, PORT)) for _ in range(2))
+    hbeat.set_keepalive(helped, hbeat.Keepalive(idle_ms=1000, interval_ms=1000, count=3))
+    print("up", flush=True)
+    sys.stdin.readline()
+    begun = time.monotonic()
+    for sock in (helped, alone):
+        sock.sendall(bytes(1000))
+        sock.settimeout(KERNEL_LONG_S)
+    error = "none"
+    try:
+        while helped.recv(4096):
+            pass
+    except OSError as problem:
+        error = type(problem).__name__ if problem.errno is None else os.strerror(problem.errno)
+    after = time.monotonic() - begun
+    time.sleep(max(0.0, begun + KERNEL_LONG_S - time.monotonic()))
+    info = hbeat.tcp_info(alone)
+    print(f"{after:.2f} {info.state == 1 and info.unacked > 0} {error}", flush=True)
+
+
 def run(*command, check=True):
     return subprocess.run(command, check=check, capture_output=True, text=True)
 
@@ -53,13 +103,13 @@ def run(*command, check=True):
 def inside(namespace, word):
     environment = {**os.environ, "HBEAT_LIBRARY": str(LIBRARY), "PYTHONPATH": str(ROOT / "bindings" / "python")}
     return subprocess.Popen(["ip", "netns", "exec", namespace, sys.executable, __file__, word], env=environment,
-                            stdout=subprocess.PIPE, text=True, start_new_session=True)
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def nft(rule):
+def nft(rule, hook="input"):
     run("ip", "netns", "exec", THERE, "nft", "add", "table", "inet", "faults")
-    run("ip", "netns", "exec", THERE, "nft", "add chain inet faults come { type filter hook input priority 0; }")
-    run("ip", "netns", "exec", THERE, "nft", f"add rule inet faults come {rule}")
+    run("ip", "netns", "exec", THERE, "nft", f"add chain inet faults {hook} {{ type filter hook {hook} priority 0; }}")
+    run("ip", "netns", "exec", THERE, "nft", f"add rule inet faults {hook} {rule}")
 
 
 def no_nft():
@@ -128,6 +178,56 @@ def faults(world):
     yield "peer killed", peer(signal.SIGKILL), world.restart_peer, {"closed_by_peer", "reset"}
 
 
+def ask(process):
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    return process.stdout.readline().split(maxsplit=2)
+
+
+def lossy():
+    """Many links over a cable that loses packets both ways: not one is given up at 5 %; at 30 % it is told what happens."""
+    links = inside(HERE, "crowd")
+    try:
+        assert links.stdout.readline() == "up\n"
+        good = True
+        for percent in (5, 30):
+            for hook in ("input", "output"):
+                nft(f"numgen random mod 100 < {percent} drop", hook)
+            downs, suspects = map(int, ask(links))
+            no_nft()
+            right = downs == 0 or percent > 5
+            good = good and right
+            expected = "no DOWN" if percent == 5 else "(reported only)"
+            happened = f"{downs} DOWN, {suspects} SUSPECT"
+            print(f"{f'{percent} % lost':<18}{expected:<24}{'-':<10}{happened:<24}{'-':<10}{LOSSY_LINKS} links, {LOSSY_S} s"
+                  f"{'' if right else '  FAILED'}")
+        return good
+    finally:
+        os.killpg(links.pid, signal.SIGKILL)
+        links.wait()
+
+
+def in_flight():
+    """Data on the way when the cable is pulled: what the kernel makes of it, without beats."""
+    sockets = inside(HERE, "plain")
+    cable = ["ip", "-n", THERE, "link", "set", "cable"]
+    try:
+        assert sockets.stdout.readline() == "up\n"
+        run(*cable, "down")
+        after, established, error = ask(sockets)
+        run(*cable, "up")
+        error = error.strip()
+        on_time = KERNEL_S - 0.5 <= float(after) <= KERNEL_S + NOISE_S + 2.0 and error == os.strerror(110)
+        alone = established == "True"
+        print(f"{'USER_TIMEOUT':<18}{'timed out':<24}{KERNEL_S:<10.1f}{error[:23]:<24}{after:<10}data in flight, no beats{'' if on_time else '  FAILED'}")
+        print(f"{'kernel alone':<18}{'minutes':<24}{'-':<10}{'established' if alone else 'not established':<24}{f'> {KERNEL_LONG_S:.0f}':<10}"
+              f"data in flight, no beats{'' if alone else '  FAILED'}")
+        return on_time and alone
+    finally:
+        os.killpg(sockets.pid, signal.SIGKILL)
+        sockets.wait()
+
+
 def main():
     if not shutil.which("ip") or not shutil.which("nft"):
         failed = os.environ.get("HBEAT_REQUIRE_PEERS") == "1"
@@ -157,6 +257,9 @@ def main():
             passed, failed = passed + good, failed + (not good)
             print(f"{name:<18}{' or '.join(sorted(causes)):<24}{LATEST_S:<10.1f}{kind + ' ' + cause:<24}{after:<10.2f}"
                   f"{'yes' if again else 'no'}{'' if good else '  FAILED'}")
+        for story in (lossy, in_flight):
+            good = story()
+            passed, failed = passed + good, failed + (not good)
     finally:
         if world is not None:
             world.end()
@@ -171,6 +274,10 @@ if __name__ == "__main__":
         serve()
     elif sys.argv[1:] == ["dial"]:
         dial()
+    elif sys.argv[1:] == ["crowd"]:
+        crowd()
+    elif sys.argv[1:] == ["plain"]:
+        plain()
     elif len(sys.argv) == 2:
         LIBRARY = Path(sys.argv[1]).resolve() / "libhbeat.so"
         sys.exit(main())
