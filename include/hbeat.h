@@ -582,6 +582,25 @@ typedef struct hbeat_event {
   uint32_t next_ms;
   /* Of a listener, and of links that came to one: which; otherwise 0. */
   hbeat_listener listener;
+  /*
+   SUSPECT, DOWN, WOULD_BE_DOWN of a link whose TCP socket hbeat knows: what the kernel knew of the connection, each as in
+   hbeat_tcp_info, HBEAT_UNKNOWN where it does not tell and in other events. Its state, 1 established.
+   */
+  uint32_t tcp_state;
+  /* Segments sent and not acknowledged. */
+  uint32_t tcp_unacked;
+  /* How often the oldest of them has been sent again. */
+  uint32_t tcp_retransmits;
+  /* Segments sent again since the connection was made. */
+  uint32_t tcp_total_retransmits;
+  /* Smoothed round-trip time of the kernel's, in microseconds. */
+  uint32_t tcp_rtt_us;
+  /* Its variation. */
+  uint32_t tcp_rtt_var_us;
+  /* How long ago an acknowledgement came, in ms: answers of the peer's kernel, not of its program. */
+  uint32_t tcp_last_ack_ms;
+  /* How long ago data came, in ms. */
+  uint32_t tcp_last_data_received_ms;
 } hbeat_event;
 
 /* Told about an event. It must not throw, longjmp out or end its thread: see the head of this header. */
@@ -1438,9 +1457,9 @@ const char *hbeat_event_name(uint32_t type);
 
 /*
  Writes an event as the line an operator greps for, the same that on_log gets:
- "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms". What is not known is
- left out. At most capacity - 1 bytes and a NUL are written; *length is the length of the whole line without the NUL;
- if it is not below capacity, the line was cut. buffer may be NULL if capacity is 0, length may be NULL. 320 bytes
+ "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms
+ tcp=established unacked=1 retrans=9 last_ack=360.0s". What is not known is left out. At most capacity - 1 bytes and a NUL are written; *length is the length of the whole line without the NUL;
+ if it is not below capacity, the line was cut. buffer may be NULL if capacity is 0, length may be NULL. 384 bytes
  hold every line.
 
  Threads: any.
@@ -1449,7 +1468,10 @@ const char *hbeat_event_name(uint32_t type);
  Errors: NULL, SIZE, UNSUPPORTED; INVALID for what hbeat did not fill.
  Since: 0.1.0
  */
-hbeat_status hbeat_event_text(const struct hbeat_event *event, char *buffer, size_t capacity, size_t *length);
+hbeat_status hbeat_event_text(const struct hbeat_event *event,
+                              char *buffer,
+                              size_t capacity,
+                              size_t *length);
 
 /*
  ==== Link ====

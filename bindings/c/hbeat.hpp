@@ -335,7 +335,7 @@ template <typename Raw> class fields {
 
 /* A text that a call writes, however long it is; "" where the call fails. */
 template <typename Write> std::string text_of(Write write, status &s) {
-    std::string text(320, '\0');
+    std::string text(384, '\0');
     std::size_t length = 0;
     s.set(write(&text[0], text.size(), &length));
     if (!s.failed() && length >= text.size()) {

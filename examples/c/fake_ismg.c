@@ -81,7 +81,7 @@ static void log_counters(const struct connection *c)
 static void on_event(void *engine_data, const hbeat_event *event)
 {
     struct connection *c = event->link_data;
-    char text[320];
+    char text[384];
 
     (void)engine_data;
     if (event->type == HBEAT_EVENT_SEND) {

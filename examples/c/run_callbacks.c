@@ -29,7 +29,7 @@ static void on_send(void *engine_data, const hbeat_event *event)
 /* On the thread of the other lane. The event is gone when this returns: copy what is needed later. */
 static void on_event(void *engine_data, const hbeat_event *event)
 {
-    char text[320];
+    char text[384];
 
     (void)engine_data;
     hbeat_event_text(event, text, sizeof text, NULL);

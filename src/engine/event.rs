@@ -3,6 +3,7 @@
 use super::listener::ListenerId;
 use super::options::LinkData;
 use crate::core::{Cause, State};
+use crate::net::TcpInfo;
 use std::fmt;
 use std::sync::Arc;
 
@@ -152,6 +153,9 @@ pub struct Event {
     pub next_ms: Option<u32>,
     /// ACCEPTED, and what follows of that link: which listener; LISTENER_LIMIT.
     pub listener: Option<ListenerId>,
+    /// SUSPECT, DOWN, WOULD_BE_DOWN of a link whose TCP socket is known: what the kernel knew of the connection. Boxed, since
+    /// most events have none.
+    pub tcp: Option<Box<TcpInfo>>,
 }
 
 impl Event {
@@ -178,6 +182,7 @@ impl Event {
             attempt: 0,
             next_ms: None,
             listener: None,
+            tcp: None,
         }
     }
 
@@ -206,7 +211,7 @@ impl fmt::Display for Subject<'_> {
 }
 
 /// The line that an operator greps for: `DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0
-/// sendq=0 rtt=18ms`. What is not known is left out.
+/// sendq=0 rtt=18ms tcp=established unacked=1 retrans=9 last_ack=360.0s`. What is not known is left out.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.name(), self.subject())?;
@@ -247,6 +252,18 @@ impl fmt::Display for Event {
             Some(us @ 0..1_000) => write!(f, " rtt={us}us")?,
             Some(us @ 1_000..10_000) => write!(f, " rtt={}.{}ms", us / 1_000, us % 1_000 / 100)?,
             Some(us) => write!(f, " rtt={}ms", us / 1_000)?,
+        }
+        if let Some(tcp) = self.tcp.as_deref() {
+            write!(f, " tcp={}", tcp.state_name().unwrap_or("unknown"))?;
+            if let Some(segments) = tcp.unacked {
+                write!(f, " unacked={segments}")?;
+            }
+            if let Some(times) = tcp.retransmits {
+                write!(f, " retrans={times}")?;
+            }
+            if let Some(age) = tcp.last_ack_ms {
+                write!(f, " last_ack={}", Seconds(age))?;
+            }
         }
         if self.count > 1 {
             write!(f, " count={}", self.count)?;
@@ -295,6 +312,13 @@ mod tests {
     fn a_verdict_is_one_line() {
         let line = "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms";
         assert_eq!(down().to_string(), line);
+    }
+
+    #[test]
+    fn what_the_kernel_knew_is_part_of_it() {
+        let tcp = TcpInfo { state: Some(8), unacked: Some(3), last_ack_ms: Some(12_345), ..TcpInfo::default() };
+        let line = Event { tcp: Some(Box::new(tcp)), count: 2, ..down() }.to_string();
+        assert!(line.ends_with(" rtt=18ms tcp=close_wait unacked=3 last_ack=12.3s count=2"), "{line}");
     }
 
     #[test]

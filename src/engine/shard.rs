@@ -24,7 +24,7 @@ use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
 use crate::core::{Answered, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
-use crate::net::{Observed, Poller, Ready, observe};
+use crate::net::{Observed, Poller, Ready, observe, tcp_info};
 use once_cell::sync::OnceCell;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

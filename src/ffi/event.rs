@@ -7,6 +7,7 @@ use super::version::{HBEAT_NAME_MAX, HBEAT_UNKNOWN};
 use super::{guard, guard_text, hbeat_link, hbeat_listener, hbeat_status};
 use crate::core::{Cause, State};
 use crate::engine::{Event, EventKind, LinkData, LinkId, ListenerId, Subject};
+use crate::net::TcpInfo;
 use once_cell::sync::Lazy;
 use std::ffi::{CString, c_char, c_void};
 use std::ptr;
@@ -172,6 +173,23 @@ pub struct hbeat_event {
     pub next_ms: u32,
     /// Of a listener, and of links that came to one: which; otherwise 0.
     pub listener: hbeat_listener,
+    /// SUSPECT, DOWN, WOULD_BE_DOWN of a link whose TCP socket hbeat knows: what the kernel knew of the connection, each as in
+    /// hbeat_tcp_info, HBEAT_UNKNOWN where it does not tell and in other events. Its state, 1 established.
+    pub tcp_state: u32,
+    /// Segments sent and not acknowledged.
+    pub tcp_unacked: u32,
+    /// How often the oldest of them has been sent again.
+    pub tcp_retransmits: u32,
+    /// Segments sent again since the connection was made.
+    pub tcp_total_retransmits: u32,
+    /// Smoothed round-trip time of the kernel's, in microseconds.
+    pub tcp_rtt_us: u32,
+    /// Its variation.
+    pub tcp_rtt_var_us: u32,
+    /// How long ago an acknowledgement came, in ms: answers of the peer's kernel, not of its program.
+    pub tcp_last_ack_ms: u32,
+    /// How long ago data came, in ms.
+    pub tcp_last_data_received_ms: u32,
 }
 
 plain!(hbeat_event {
@@ -196,10 +214,19 @@ plain!(hbeat_event {
     attempt,
     next_ms,
     listener,
+    tcp_state,
+    tcp_unacked,
+    tcp_retransmits,
+    tcp_total_retransmits,
+    tcp_rtt_us,
+    tcp_rtt_var_us,
+    tcp_last_ack_ms,
+    tcp_last_data_received_ms,
 } until name);
 
 impl From<&Event> for hbeat_event {
     fn from(event: &Event) -> Self {
+        let tcp = event.tcp.as_deref().copied().unwrap_or_default();
         Self {
             struct_size: size_of::<Self>() as u32,
             r#type: event.kind as u32,
@@ -222,6 +249,14 @@ impl From<&Event> for hbeat_event {
             attempt: event.attempt,
             next_ms: or_unknown(event.next_ms),
             listener: event.listener.map_or(0, |listener| listener.0),
+            tcp_state: or_unknown(tcp.state),
+            tcp_unacked: or_unknown(tcp.unacked),
+            tcp_retransmits: or_unknown(tcp.retransmits),
+            tcp_total_retransmits: or_unknown(tcp.total_retransmits),
+            tcp_rtt_us: or_unknown(tcp.rtt_us),
+            tcp_rtt_var_us: or_unknown(tcp.rtt_var_us),
+            tcp_last_ack_ms: or_unknown(tcp.last_ack_ms),
+            tcp_last_data_received_ms: or_unknown(tcp.last_data_received_ms),
         }
     }
 }
@@ -305,6 +340,17 @@ fn event_of(event: &hbeat_event) -> Result<Event, Failure> {
     };
     let name = array_text(&event.name).ok_or_else(|| Failure::invalid("event.name does not end with a NUL"))?;
     let number = |value: u32| (value != HBEAT_UNKNOWN).then_some(value);
+    // Of a caller whose struct ends before it, all of it is 0, which is no state.
+    let tcp = TcpInfo {
+        state: number(event.tcp_state),
+        unacked: number(event.tcp_unacked),
+        retransmits: number(event.tcp_retransmits),
+        total_retransmits: number(event.tcp_total_retransmits),
+        rtt_us: number(event.tcp_rtt_us),
+        rtt_var_us: number(event.tcp_rtt_var_us),
+        last_ack_ms: number(event.tcp_last_ack_ms),
+        last_data_received_ms: number(event.tcp_last_data_received_ms),
+    };
     Ok(Event {
         kind: known(kind, "type", event.r#type, "HBEAT_EVENT_*")?,
         link: (event.link != 0).then_some(LinkId(event.link)),
@@ -327,6 +373,7 @@ fn event_of(event: &hbeat_event) -> Result<Event, Failure> {
         // Of a caller whose struct ends before it, it is 0 and so is the attempt.
         next_ms: number(event.next_ms).filter(|_| event.attempt > 0),
         listener: (event.listener != 0).then_some(ListenerId(event.listener)),
+        tcp: (tcp.state.is_some_and(|state| state > 0)).then(|| Box::new(tcp)),
     })
 }
 
@@ -395,9 +442,9 @@ pub unsafe extern "C" fn hbeat_event_name(r#type: u32) -> *const c_char {
 }
 
 /// Writes an event as the line an operator greps for, the same that on_log gets:
-/// "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms". What is not known is
-/// left out. At most capacity - 1 bytes and a NUL are written; *length is the length of the whole line without the NUL;
-/// if it is not below capacity, the line was cut. buffer may be NULL if capacity is 0, length may be NULL. 320 bytes
+/// "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms
+/// tcp=established unacked=1 retrans=9 last_ack=360.0s". What is not known is left out. At most capacity - 1 bytes and a NUL are written; *length is the length of the whole line without the NUL;
+/// if it is not below capacity, the line was cut. buffer may be NULL if capacity is 0, length may be NULL. 384 bytes
 /// hold every line.
 ///
 /// Threads: any.
@@ -477,7 +524,7 @@ mod tests {
     #[test]
     fn what_is_not_known_and_what_is_too_much_has_its_number() {
         let event = hbeat_event::from(&down());
-        assert_eq!((event.struct_size, event.r#type, event.link, event.state, event.cause), (160, 4, 0xAB, 5, 1));
+        assert_eq!((event.struct_size, event.r#type, event.link, event.state, event.cause), (192, 4, 0xAB, 5, 1));
         assert_eq!((event.last_sent_ms, event.send_queue_bytes, event.link_data.addr()), (u32::MAX, i32::MAX, 0x1234));
         let engine = hbeat_event::from(&Event { link: None, unread_bytes: None, ..down() });
         assert_eq!((engine.link, engine.state, engine.unread_bytes, engine.name[0]), (0, 0, -1, 0));

@@ -4,6 +4,23 @@ use super::check_tcp;
 use std::io;
 use std::os::fd::RawFd;
 
+/// Linux's states by number (`include/net/tcp_states.h`).
+const STATES: [&str; 13] = [
+    "unknown",
+    "established",
+    "syn_sent",
+    "syn_received",
+    "fin_wait_1",
+    "fin_wait_2",
+    "time_wait",
+    "closed",
+    "close_wait",
+    "last_ack",
+    "listening",
+    "closing",
+    "new_syn_received",
+];
+
 /// A look at one connection; `None` = the system does not say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TcpInfo {
@@ -23,6 +40,13 @@ pub struct TcpInfo {
     pub last_ack_ms: Option<u32>,
     /// How long ago data came.
     pub last_data_received_ms: Option<u32>,
+}
+
+impl TcpInfo {
+    /// The name of the state.
+    pub fn state_name(&self) -> Option<&'static str> {
+        STATES.get(self.state? as usize).copied()
+    }
 }
 
 /// Looks at a TCP socket.
@@ -84,6 +108,7 @@ mod tests {
         assert_eq!(tcp_info(listener.as_raw_fd()).unwrap().state, Some(LISTEN));
         let info = tcp_info(stream.as_raw_fd()).unwrap();
         assert_eq!((info.state, info.unacked, info.retransmits), (Some(ESTABLISHED), Some(0), Some(0)));
+        assert_eq!(info.state_name(), Some("established"));
         assert!(info.rtt_us.is_some_and(|rtt_us| rtt_us > 0) && info.last_ack_ms.is_some());
     }
 

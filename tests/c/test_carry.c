@@ -105,7 +105,7 @@ TEST(dialled_lost_and_dialled_again, "K195 K196 K197") {
         const hbeat_event *last = world_event(&world, HBEAT_EVENT_CONNECTING, link, world_count(&world, HBEAT_EVENT_CONNECTING, link) - 1);
         CHECK(last->attempt == 2 && last->next_ms == 700 && last->cause == HBEAT_CAUSE_NO_ANSWER);
         CHECK(last->state == HBEAT_STATE_CONNECTING && last->at_ns == START_NS + 13700 * MS);
-        char line[320];
+        char line[384];
         CHECK_STATUS(hbeat_event_text(last, line, sizeof line, NULL), HBEAT_OK);
         CHECK_TEXT(line, "cause=no_answer attempt=2 next=0.7s");
         close(listener);

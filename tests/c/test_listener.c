@@ -104,7 +104,7 @@ TEST(a_peer_is_accepted_once_it_was_heard, "K202 K203") {
         CHECK_EQ(world_count(&world, HBEAT_EVENT_ACCEPTED, 0), 1);
         CHECK(accepted.listener == listener && accepted.link != 0 && accepted.state == HBEAT_STATE_UP && accepted.link_data == NULL);
         CHECK(strncmp(accepted.name, "devices/127.0.0.1:", 18) == 0);
-        char line[320];
+        char line[384];
         CHECK_STATUS(hbeat_event_text(&accepted, line, sizeof line, NULL), HBEAT_OK);
         CHECK_TEXT(line, "ACCEPTED devices/127.0.0.1:");
         CHECK_STATUS(hbeat_link_set_data(world.engine, accepted.link, &how), HBEAT_OK);

@@ -54,7 +54,7 @@ TEST(who_observes_says_what_it_would_have_done, "K117 K118 K120") {
         CHECK(world_times(&world, HBEAT_EVENT_DOWN, link, never));
         const hbeat_event *event = world_event(&world, HBEAT_EVENT_WOULD_BE_DOWN, link, 0);
         CHECK(event->cause == HBEAT_CAUSE_NO_ANSWER && event->tries == 3 && event->state == HBEAT_STATE_SUSPECT);
-        char line[320];
+        char line[384];
         CHECK_STATUS(hbeat_event_text(event, line, sizeof line, NULL), HBEAT_OK);
         CHECK_TEXT(line, "WOULD_BE_DOWN gd-mt-07 cause=no_answer tries=3/3 seq=7");
         hbeat_info info = info_of(&world, link);

@@ -11,6 +11,23 @@ static int tcp_socket(void) {
     return fd;
 }
 
+/* Both ends of a connection over the loopback. */
+static void connected(int *client, int *server) {
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int listener = tcp_socket();
+    REQUIRE(bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 1) == 0);
+    REQUIRE(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
+    *client = tcp_socket();
+    REQUIRE(connect(*client, (struct sockaddr *)&address, sizeof address) == 0);
+    *server = accept(listener, NULL, NULL);
+    REQUIRE(*server >= 0);
+    close(listener);
+}
+
 static int option(int fd, int level, int name) {
     int value = -1;
     socklen_t length = sizeof value;
@@ -95,13 +112,8 @@ TEST(a_look_at_a_connection, "K163") {
     CHECK_EQ(listen(fd, 1), 0);
     CHECK_STATUS(hbeat_tcp_info_get(fd, &info), HBEAT_OK);
     CHECK_EQ(info.state, 10);
-    struct sockaddr_in address;
-    socklen_t length = sizeof address;
-    REQUIRE(getsockname(fd, (struct sockaddr *)&address, &length) == 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int client = tcp_socket();
-    REQUIRE(connect(client, (struct sockaddr *)&address, sizeof address) == 0);
-    int server = accept(fd, NULL, NULL);
+    int client, server;
+    connected(&client, &server);
     CHECK_EQ(send(server, "12345", 5, 0), 5);
     for (int waited = 0; waited < 1000 && info.unread_bytes != 5; waited++) {
         usleep(1000);
@@ -112,6 +124,57 @@ TEST(a_look_at_a_connection, "K163") {
     char read_[5];
     CHECK_EQ(recv(client, read_, 5, 0), 5);
     close(fd), close(client), close(server);
+}
+
+/* Nobody answers: SUSPECT, and then DOWN or, where it only watches, WOULD_BE_DOWN. */
+TEST(a_verdict_carries_what_the_kernel_knew, "K240 K241 K242") {
+    const struct {
+        int tcp;
+        uint32_t observe_only, verdict;
+    } cases[] = {{1, 0, HBEAT_EVENT_DOWN}, {1, 1, HBEAT_EVENT_WOULD_BE_DOWN}, {0, 0, HBEAT_EVENT_DOWN}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct world world;
+        int pair[2];
+        if (cases[i].tcp)
+            connected(&pair[0], &pair[1]);
+        else
+            REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+        world_begin(&world, TWO_LANES);
+        hbeat_policy policy = policy_of(10000, 1000, 2);
+        policy.observe_only = cases[i].observe_only;
+        hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
+        how.fd = pair[0];
+        hbeat_link link = open_with(&world, &policy, &how);
+        world_go(&world, 10000);
+        for (uint32_t probe = 0; probe < 2; probe++) {
+            if (cases[i].observe_only)
+                REQUIRE_OK(hbeat_link_beat_sent(world.engine, link, 1 + probe, 0));
+            else
+                CHECK_STATUS(take(&world, link), HBEAT_INFO_SEND);
+            if (probe == 1) close(pair[1]); /* what a look at DOWN shows, one at SUSPECT could not */
+            world_go(&world, 11000 + 1000 * probe);
+        }
+        REQUIRE(world_sees(&world, cases[i].verdict, link, 1));
+        const hbeat_event *suspect = world_event(&world, HBEAT_EVENT_SUSPECT, link, 0);
+        const hbeat_event *verdict = world_event(&world, cases[i].verdict, link, 0);
+        char line[384];
+        CHECK_STATUS(hbeat_event_text(verdict, line, sizeof line, NULL), HBEAT_OK);
+        if (cases[i].tcp) {
+            CHECK(suspect->tcp_state == 1 && suspect->tcp_unacked == 0 && suspect->tcp_retransmits == 0);
+            CHECK(suspect->tcp_rtt_us > 0 && suspect->tcp_last_ack_ms < LONG_MS);
+            CHECK_EQ(verdict->tcp_state, 8);
+            CHECK_TEXT(line, " tcp=close_wait unacked=0 retrans=0 last_ack=");
+        } else {
+            CHECK(suspect->tcp_state == HBEAT_UNKNOWN && verdict->tcp_last_data_received_ms == HBEAT_UNKNOWN);
+            CHECK(strstr(line, "tcp=") == NULL);
+        }
+        CHECK_STATUS(hbeat_link_close(world.engine, link), HBEAT_OK);
+        REQUIRE(world_sees(&world, HBEAT_EVENT_CLOSED, link, 1));
+        const hbeat_event *closed = world_event(&world, HBEAT_EVENT_CLOSED, link, 0);
+        CHECK(closed->tcp_state == HBEAT_UNKNOWN && closed->tcp_unacked == HBEAT_UNKNOWN);
+        world_end(&world);
+        close(pair[0]);
+    }
 }
 
 /* That a call fails, with a sentence that says so. */

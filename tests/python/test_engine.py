@@ -520,6 +520,18 @@ class Observed(unittest.TestCase):
 
 
 class Kernel(unittest.TestCase):
+    def test_a_verdict_carries_what_the_kernel_knew(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener, hbeat.Engine() as engine:
+            with socket.create_connection(listener.getsockname()) as ours:
+                engine.open(QUICK, fd=ours)
+                event = wait_for(engine, EventType.DOWN)
+                self.assertEqual((event.tcp.state, event.tcp.unacked, event.tcp.unread_bytes), (1, 0, 0))
+                self.assertIn(" tcp=established unacked=0 retrans=0 last_ack=", str(event))
+        ours, theirs = socket.socketpair()
+        with ours, theirs, hbeat.Engine() as engine:
+            engine.open(QUICK, fd=ours)
+            self.assertIsNone(wait_for(engine, EventType.DOWN).tcp)
+
     def test_keepalive_is_set_read_back_and_derived_from_a_policy(self):
         with socket.socket() as sock:
             self.assertIsNone(hbeat.get_keepalive(sock))

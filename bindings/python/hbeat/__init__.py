@@ -16,8 +16,8 @@ from .errors import (
     AgainError, BusyError, ClosedError, DesyncError, FailedError, ForkedError, HbeatError, InvalidError, LimitError,
     NoLinkError, StoppedError, TimedOutError, WrongModeError,
 )
-from .events import Event
-from .kernel import Keepalive, TcpInfo, get_keepalive, set_keepalive, tcp_info
+from .events import Event, TcpInfo
+from .kernel import Keepalive, get_keepalive, set_keepalive, tcp_info
 from .link import Link, LinkInfo, Sequence
 from .listener import Listener, ListenerInfo
 from .policy import Policy

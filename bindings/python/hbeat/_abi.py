@@ -65,6 +65,14 @@ class CEvent(Structure):
         ("attempt", c_uint32),
         ("next_ms", c_uint32),
         ("listener", c_uint64),
+        ("tcp_state", c_uint32),
+        ("tcp_unacked", c_uint32),
+        ("tcp_retransmits", c_uint32),
+        ("tcp_total_retransmits", c_uint32),
+        ("tcp_rtt_us", c_uint32),
+        ("tcp_rtt_var_us", c_uint32),
+        ("tcp_last_ack_ms", c_uint32),
+        ("tcp_last_data_received_ms", c_uint32),
     ]
 
 

@@ -22,6 +22,22 @@ QUIET = {EventType.UP, EventType.CLOSED, EventType.CONNECTING, EventType.ACCEPTE
 
 
 @dataclass(frozen=True)
+class TcpInfo:
+    """What the kernel knows of a TCP connection, as hbeat_tcp_info in hbeat.h; None for what the system does not tell."""
+
+    state: Optional[int]
+    unacked: Optional[int]
+    retransmits: Optional[int]
+    total_retransmits: Optional[int]
+    rtt_us: Optional[int]
+    rtt_var_us: Optional[int]
+    last_ack_ms: Optional[int]
+    last_data_received_ms: Optional[int]
+    send_queue_bytes: Optional[int]
+    unread_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
 class Event:
     """An event as hbeat.h describes it. What is not known is None; str() is the line an operator greps for."""
 
@@ -44,6 +60,7 @@ class Event:
     attempt: int  # CONNECTING: which one, from 1
     next_ms: Optional[int]  # CONNECTING: in how many ms it begins
     listener: "Optional[Listener]"  # of a listener that is open, or of a link that came to one: which
+    tcp: Optional[TcpInfo]  # SUSPECT, DOWN, WOULD_BE_DOWN over TCP: what the kernel knew of the connection
     _raw: CEvent = field(repr=False, compare=False)
 
     @property
@@ -74,6 +91,16 @@ STATES: "Dict[int, Optional[State]]" = {0: None, **{int(member): member for memb
 CAUSES = {int(member): member for member in Cause}
 
 
+def tcp_of(raw: CEvent) -> Optional[TcpInfo]:
+    # A library that does not know of it leaves 0, which is no state.
+    if raw.tcp_state in (0, UNKNOWN):
+        return None
+    return TcpInfo(
+        known(raw.tcp_state), known(raw.tcp_unacked), known(raw.tcp_retransmits), known(raw.tcp_total_retransmits),
+        known(raw.tcp_rtt_us), known(raw.tcp_rtt_var_us), known(raw.tcp_last_ack_ms),
+        known(raw.tcp_last_data_received_ms), counted(raw.send_queue_bytes), counted(raw.unread_bytes))
+
+
 def event_of(raw: CEvent, link: "Optional[Link]", listener: "Optional[Listener]" = None) -> Event:
     event = object.__new__(Event)
     # Past the __init__ of a frozen class, which takes twice as long.
@@ -83,7 +110,7 @@ def event_of(raw: CEvent, link: "Optional[Link]", listener: "Optional[Listener]"
         last_received_ms=known(raw.last_received_ms), last_sent_ms=known(raw.last_sent_ms),
         unread_bytes=counted(raw.unread_bytes), send_queue_bytes=counted(raw.send_queue_bytes),
         name=raw.name.decode("utf-8", "replace"), attempt=raw.attempt, next_ms=known(raw.next_ms), listener=listener,
-        _raw=raw)
+        tcp=tcp_of(raw), _raw=raw)
     return event
 
 

@@ -7,7 +7,7 @@ from . import _arguments
 from ._abi import FOREVER, CKeepalive, CTcpInfo
 from ._library import lib
 from .errors import fail
-from .events import known
+from .events import TcpInfo, known
 from .policy import Policy, policy_of
 
 
@@ -27,22 +27,6 @@ class Keepalive:
         raw = CKeepalive(ctypes.sizeof(CKeepalive))
         done(lib.hbeat_policy_keepalive(policy_of(policy)._struct(), raw))
         return keepalive_of(raw)
-
-
-@dataclass(frozen=True)
-class TcpInfo:
-    """What the kernel knows of a TCP connection, as hbeat_tcp_info in hbeat.h; None for what the system does not tell."""
-
-    state: Optional[int]
-    unacked: Optional[int]
-    retransmits: Optional[int]
-    total_retransmits: Optional[int]
-    rtt_us: Optional[int]
-    rtt_var_us: Optional[int]
-    last_ack_ms: Optional[int]
-    last_data_received_ms: Optional[int]
-    send_queue_bytes: Optional[int]
-    unread_bytes: Optional[int]
 
 
 def set_keepalive(sock: Any, how: Optional[Keepalive]) -> None:

@@ -573,10 +573,10 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let evidence = row.link.evidence();
         let ages = self.shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
-        let observed = observed.unwrap_or_else(|| match kind {
-            EventKind::Suspect | EventKind::Down | EventKind::WouldBeDown => row.fd.map(observe).unwrap_or_default(),
-            _ => Observed::default(),
-        });
+        let verdict = matches!(kind, EventKind::Suspect | EventKind::Down | EventKind::WouldBeDown);
+        let socket = row.fd.filter(|_| verdict);
+        let observed = observed.or_else(|| socket.map(observe)).unwrap_or_default();
+        let tcp = socket.and_then(|fd| tcp_info(fd).ok()).filter(|info| info.state.is_some()).map(Box::new);
         Event {
             link: Some(LinkId::new(self.shard.number, row.key)),
             data: row.data,
@@ -593,6 +593,7 @@ impl Turn<'_> {
             send_queue_bytes: observed.send_queue_bytes,
             name: row.name.clone(),
             listener: row.listener(),
+            tcp,
             ..Event::of_engine(kind, self.engine.clock.ns_of(now, self.engine.clock.now_ns()))
         }
     }
