@@ -929,9 +929,9 @@ typedef struct hbeat_tcp_info {
   uint32_t rtt_us;
   /* Its variation. */
   uint32_t rtt_var_us;
-  /* How long ago an acknowledgement came, in ms. */
+  /* How long ago an acknowledgement came, in ms; HBEAT_UNKNOWN also where none ever did. */
   uint32_t last_ack_ms;
-  /* How long ago data came, in ms. */
+  /* How long ago data came, in ms; likewise. */
   uint32_t last_data_received_ms;
   /* Bytes that wait in the send queue. */
   uint32_t send_queue_bytes;

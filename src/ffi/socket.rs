@@ -60,9 +60,9 @@ pub struct hbeat_tcp_info {
     pub rtt_us: u32,
     /// Its variation.
     pub rtt_var_us: u32,
-    /// How long ago an acknowledgement came, in ms.
+    /// How long ago an acknowledgement came, in ms; HBEAT_UNKNOWN also where none ever did.
     pub last_ack_ms: u32,
-    /// How long ago data came, in ms.
+    /// How long ago data came, in ms; likewise.
     pub last_data_received_ms: u32,
     /// Bytes that wait in the send queue.
     pub send_queue_bytes: u32,

@@ -36,9 +36,9 @@ pub struct TcpInfo {
     pub rtt_us: Option<u32>,
     /// Its variation.
     pub rtt_var_us: Option<u32>,
-    /// How long ago an acknowledgement came.
+    /// How long ago an acknowledgement came; `None` also where none ever did.
     pub last_ack_ms: Option<u32>,
-    /// How long ago data came.
+    /// How long ago data came; likewise.
     pub last_data_received_ms: Option<u32>,
 }
 
@@ -73,6 +73,8 @@ fn look(fd: RawFd) -> io::Result<TcpInfo> {
     let info = unsafe { info.assume_init() };
     // An older kernel writes less.
     let known = |offset: usize, value: u32| (offset + 4 <= length as usize).then_some(value);
+    // Of who never answered it tells how old the system is.
+    let age = |offset: usize, value: u32| known(offset, value).filter(|_| info.tcpi_rtt > 0);
     Ok(TcpInfo {
         state: known(offset_of!(libc::tcp_info, tcpi_state), info.tcpi_state.into()),
         unacked: known(offset_of!(libc::tcp_info, tcpi_unacked), info.tcpi_unacked),
@@ -80,8 +82,8 @@ fn look(fd: RawFd) -> io::Result<TcpInfo> {
         total_retransmits: known(offset_of!(libc::tcp_info, tcpi_total_retrans), info.tcpi_total_retrans),
         rtt_us: known(offset_of!(libc::tcp_info, tcpi_rtt), info.tcpi_rtt),
         rtt_var_us: known(offset_of!(libc::tcp_info, tcpi_rttvar), info.tcpi_rttvar),
-        last_ack_ms: known(offset_of!(libc::tcp_info, tcpi_last_ack_recv), info.tcpi_last_ack_recv),
-        last_data_received_ms: known(offset_of!(libc::tcp_info, tcpi_last_data_recv), info.tcpi_last_data_recv),
+        last_ack_ms: age(offset_of!(libc::tcp_info, tcpi_last_ack_recv), info.tcpi_last_ack_recv),
+        last_data_received_ms: age(offset_of!(libc::tcp_info, tcpi_last_data_recv), info.tcpi_last_data_recv),
     })
 }
 

@@ -317,6 +317,7 @@ impl Turn<'_> {
         let failure = Failure { cause, errno: row.detail };
         if row.carried.as_ref().is_some_and(|carried| matches!(carried.phase, Phase::Up)) {
             self.retry(index, failure);
+            self.hang_up(index);
         }
     }
 
@@ -328,14 +329,21 @@ impl Turn<'_> {
         self.retry(index, failure);
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        if !row.carried.as_ref().is_some_and(|carried| matches!(carried.phase, Phase::Lost)) {
-            return;
+        if row.carried.as_ref().is_some_and(|carried| matches!(carried.phase, Phase::Lost)) {
+            // No other follows: now it is the link that is DOWN.
+            row.link = Link::new(now);
+            row.side = None;
+            row.detail = failure.errno;
+            self.visit(index, Some(Input::Report(failure.cause)));
         }
-        // No other follows: now it is the link that is DOWN.
-        row.link = Link::new(now);
-        row.side = None;
-        row.detail = failure.errno;
-        self.visit(index, Some(Input::Report(failure.cause)));
+        self.hang_up(index);
+    }
+
+    /// Ends the connection, after the verdict: that looks at the socket once more.
+    fn hang_up(&mut self, index: u32) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        row.carried.iter_mut().for_each(|carried| carried.connection = None);
+        row.fd = None;
     }
 
     /// Who connected to a listener was not heard: the application never learns of it.
@@ -354,7 +362,6 @@ impl Turn<'_> {
         let random = self.engine.random();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let Some(carried) = row.carried.as_deref_mut() else { return };
-        (carried.connection, row.fd) = (None, None);
         carried.failure = Some(failure);
         let delay_ms = carried.attempts.failed(&carried.backoff, now_ms, random);
         let used_up = carried.attempts_max > 0 && carried.tried >= carried.attempts_max;
@@ -395,7 +402,8 @@ impl Turn<'_> {
                 None
             }
             Some(&Phase::Greeting { until }) if !until.is_after(now) => {
-                self.fail_attempt(index, Failure { cause: Cause::NoAnswer, errno: 0 });
+                let cause = self.what_came(index);
+                self.fail_attempt(index, Failure { cause, errno: 0 });
                 None
             }
             Some(&Phase::Greeting { until }) => {
@@ -404,6 +412,14 @@ impl Turn<'_> {
             Some(Phase::Up) => self.write(index, now).or(deadline),
             _ => deadline,
         }
+    }
+
+    /// What a peer that was not heard in its time did instead.
+    fn what_came(&self, index: u32) -> Cause {
+        let row = self.turns.rows.get(index);
+        let refused = row.and_then(|row| row.carried.as_deref()?.talk.as_ref()?.refused());
+        let open = row.and_then(|row| row.desk.as_ref()?.open_since());
+        refused.or(open.map(|_| Cause::PartialFrame)).unwrap_or(Cause::NoAnswer)
     }
 
     /// Writes answers that are owed and the beat that is due, unless something is still unwritten: a beat that waits for the
