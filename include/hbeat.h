@@ -1457,10 +1457,10 @@ const char *hbeat_event_name(uint32_t type);
 
 /*
  Writes an event as the line an operator greps for, the same that on_log gets:
- "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms
- tcp=established unacked=1 retrans=9 last_ack=360.0s". What is not known is left out. At most capacity - 1 bytes and a NUL are written; *length is the length of the whole line without the NUL;
- if it is not below capacity, the line was cut. buffer may be NULL if capacity is 0, length may be NULL. 384 bytes
- hold every line.
+ "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=96 rtt=18ms tcp=established
+ unacked=3 retrans=9 last_ack=360.0s". What is not known is left out. At most capacity - 1 bytes and a NUL are written;
+ *length is the length of the whole line without the NUL; if it is not below capacity, the line was cut. buffer may be
+ NULL if capacity is 0, length may be NULL. 384 bytes hold every line.
 
  Threads: any.
  In a callback: yes.
@@ -1468,10 +1468,7 @@ const char *hbeat_event_name(uint32_t type);
  Errors: NULL, SIZE, UNSUPPORTED; INVALID for what hbeat did not fill.
  Since: 0.1.0
  */
-hbeat_status hbeat_event_text(const struct hbeat_event *event,
-                              char *buffer,
-                              size_t capacity,
-                              size_t *length);
+hbeat_status hbeat_event_text(const struct hbeat_event *event, char *buffer, size_t capacity, size_t *length);
 
 /*
  ==== Link ====

@@ -7,11 +7,11 @@ mod carried;
 
 use carried::{Bench, heart, listen};
 use hbeat::core::Cause;
-use hbeat::engine::{Event, EventKind, LinkOptions, Reconnect, TimeSource};
+use hbeat::engine::{Event, EventKind, LinkId, LinkOptions, Reconnect, TimeSource};
 use hbeat::wire::{Fields, Keys, Protocol};
 use socket2::SockRef;
 use std::any::Any;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,42 +37,55 @@ fn beat(sequence: u32) -> Vec<u8> {
     frame[..length].to_vec()
 }
 
-/// Hands over one end of a connection, has the peer do something with the other, and gives the verdict. What `peer` gives
-/// lives until then.
-fn verdict(text: &str, options: &LinkOptions, peer: impl FnOnce(TcpStream) -> Box<dyn Any>) -> Event {
-    let (ours, theirs) = connected();
-    verdict_on(ours, text, options, || peer(theirs))
+/// The verdict on a link, which comes of itself or of what was done.
+fn verdict(mut bench: Bench, link: LinkId) -> Event {
+    let down = bench.until_kind(0, link, EventKind::Down);
+    bench.events.swap_remove(down)
 }
 
-fn verdict_on(ours: TcpStream, text: &str, options: &LinkOptions, peer: impl FnOnce() -> Box<dyn Any>) -> Event {
-    let mut bench = Bench::new(TimeSource::System);
+fn verdict_on(ours: TcpStream, text: &str, options: &LinkOptions) -> Event {
+    let bench = Bench::new(TimeSource::System);
     let link = bench.adopt(ours, text, options);
-    let alive = peer();
-    let down = bench.until_kind(0, link, EventKind::Down);
-    drop(alive);
-    bench.events.swap_remove(down)
+    verdict(bench, link)
+}
+
+/// Has the peer do something with its end of a connection, and then hands over ours, so that what the peer said is there
+/// however slow the machine is. What `peer` gives lives until the verdict.
+fn verdict_with(text: &str, options: &LinkOptions, peer: impl FnOnce(TcpStream) -> Box<dyn Any>) -> Event {
+    let (ours, theirs) = connected();
+    let _alive = peer(theirs);
+    verdict_on(ours, text, options)
+}
+
+/// Likewise with another engine, of which something must have come.
+fn verdict_with_engine(text: &str, options: &LinkOptions, theirs: (&str, &LinkOptions)) -> Event {
+    let (ours, stream) = connected();
+    let other = Bench::new(TimeSource::System);
+    other.adopt(stream, theirs.0, theirs.1);
+    ours.peek(&mut [0]).unwrap();
+    verdict_on(ours, text, options)
+}
+
+/// A link that does not give up by itself, and the peer's end.
+fn adopted() -> (Bench, LinkId, TcpStream) {
+    let (ours, theirs) = connected();
+    let bench = Bench::new(TimeSource::System);
+    let link = bench.adopt(ours, PATIENT, &heart());
+    (bench, link, theirs)
 }
 
 /// A link to where nobody is.
 fn verdict_on_dialling(endpoint: &str) -> Event {
-    let mut bench = Bench::new(TimeSource::System);
-    let link = bench.dial(endpoint, PATIENT, &LinkOptions { reconnect: Reconnect::No, ..heart() });
-    let down = bench.until_kind(0, link, EventKind::Down);
-    bench.events.swap_remove(down)
-}
-
-/// An engine at the other end.
-fn engine(stream: TcpStream, text: &str, options: &LinkOptions) -> Box<dyn Any> {
     let bench = Bench::new(TimeSource::System);
-    bench.adopt(stream, text, options);
-    Box::new(bench)
+    let link = bench.dial(endpoint, PATIENT, &LinkOptions { reconnect: Reconnect::No, ..heart() });
+    verdict(bench, link)
 }
 
-/// The occurrence of each; the order is that of [`Cause::ALL`], and the compiler misses the one that is left out.
+/// The occurrence of each; the compiler misses the one that is left out.
 fn occurrence(cause: Cause) -> Event {
     match cause {
-        Cause::NoAnswer => verdict(HASTY, &heart(), |stream| Box::new(stream)),
-        Cause::Silent => verdict("passive hold=100ms timeout=20ms tries=0", &heart(), |mut stream| {
+        Cause::NoAnswer => verdict_with(HASTY, &heart(), |stream| Box::new(stream)),
+        Cause::Silent => verdict_with("passive hold=100ms timeout=20ms tries=0", &heart(), |mut stream| {
             stream.write_all(&beat(1)).unwrap();
             Box::new(stream)
         }),
@@ -81,35 +94,37 @@ fn occurrence(cause: Cause) -> Event {
             ours.set_nonblocking(true).unwrap();
             let full = std::iter::repeat_with(|| ours.write(&[0; 65536])).find_map(Result::err).unwrap();
             assert_eq!(full.kind(), ErrorKind::WouldBlock);
-            verdict_on(ours, HASTY, &heart(), || Box::new(theirs))
+            let event = verdict_on(ours, HASTY, &heart());
+            drop(theirs);
+            event
         }
         Cause::Refused => {
             let (listener, endpoint) = listen();
             drop(listener);
             verdict_on_dialling(&endpoint)
         }
-        Cause::Reset => verdict(PATIENT, &heart(), |stream| {
-            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-            Box::new(())
-        }),
-        Cause::ClosedByPeer => verdict(PATIENT, &heart(), |stream| {
+        Cause::Reset => {
+            let (bench, link, theirs) = adopted();
+            SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(theirs);
+            verdict(bench, link)
+        }
+        Cause::ClosedByPeer => verdict_with(PATIENT, &heart(), |stream| {
             stream.shutdown(Shutdown::Write).unwrap();
             Box::new(stream)
         }),
         Cause::Unreachable => verdict_on_dialling("tcp://no-such-name.invalid:7"),
-        Cause::Desync => verdict(PATIENT, &heart(), |mut stream| {
+        Cause::Desync => verdict_with(PATIENT, &heart(), |mut stream| {
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
             Box::new(stream)
         }),
-        Cause::PartialFrame => verdict(HASTY, &heart(), |mut stream| {
+        Cause::PartialFrame => verdict_with(HASTY, &heart(), |mut stream| {
             stream.write_all(b"HB\x01\x01").unwrap();
             Box::new(stream)
         }),
-        Cause::ProtocolError => verdict(HASTY, &heart(), |stream| engine(stream, PATIENT, &sealed())),
-        Cause::Unauthenticated => verdict(HASTY, &sealed(), |stream| engine(stream, PATIENT, &heart())),
-        Cause::Policed => verdict("interval=10s timeout=30s least=10s strikes=3", &heart(), |mut stream| {
-            let mut greeting = [0; 52];
-            stream.read_exact(&mut greeting).unwrap();
+        Cause::ProtocolError => verdict_with_engine(HASTY, &heart(), (PATIENT, &sealed())),
+        Cause::Unauthenticated => verdict_with_engine(HASTY, &sealed(), (PATIENT, &heart())),
+        Cause::Policed => verdict_with("interval=10s timeout=30s least=10s strikes=3", &heart(), |mut stream| {
             for sequence in 1..=100 {
                 if stream.write_all(&beat(sequence)).is_err() {
                     break;
@@ -117,16 +132,15 @@ fn occurrence(cause: Cause) -> Event {
             }
             Box::new(stream)
         }),
-        Cause::PeerAppNotResponding => verdict(HASTY, &heart(), |stream| {
-            engine(stream, "interval=20ms timeout=30s tries=3 progress=10ms on_no_progress=flag", &heart())
-        }),
+        Cause::PeerAppNotResponding => verdict_with_engine(
+            "interval=20ms timeout=1s tries=2",
+            &heart(),
+            ("interval=20ms timeout=30s tries=3 progress=10ms on_no_progress=flag", &heart()),
+        ),
         Cause::Reported => {
-            let mut bench = Bench::new(TimeSource::System);
-            let (ours, _theirs) = connected();
-            let link = bench.adopt(ours, PATIENT, &heart());
+            let (bench, link, _theirs) = adopted();
             assert!(bench.engine.report_down(link, Cause::Reported, 0).unwrap());
-            let down = bench.until_kind(0, link, EventKind::Down);
-            bench.events.swap_remove(down)
+            verdict(bench, link)
         }
     }
 }

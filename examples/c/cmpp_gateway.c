@@ -168,7 +168,7 @@ static void on_send(void *engine_data, const hbeat_event *event)
 static void on_event(void *engine_data, const hbeat_event *event)
 {
     struct connection *c = event->link_data;
-    char text[320];
+    char text[384];
 
     (void)engine_data;
     hbeat_event_text(event, text, sizeof text, NULL);

@@ -16,7 +16,7 @@ static void write_due(int fd, hbeat_link link) {
 
 static void happened(void *data, const hbeat_event *event) {
     int fd = (int)(intptr_t)data;
-    char text[320];
+    char text[384];
 
     if (event->type == HBEAT_EVENT_SEND)
         write_due(fd, event->link);

@@ -18,7 +18,7 @@ static hbeat_event last;
 static void on_event(void *engine_data, const hbeat_event *event)
 {
     uint8_t frames[HBEAT_FRAME_MAX];
-    char text[320];
+    char text[384];
     size_t length = 0;
 
     (void)engine_data;

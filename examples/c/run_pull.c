@@ -26,7 +26,7 @@ int main(void)
     hbeat_event events[16];
     uint32_t count, i, cause = HBEAT_CAUSE_NONE, silence_ms = 0;
     uint8_t bytes[HBEAT_FRAME_MAX] = {0};
-    char text[320];
+    char text[384];
     int ends[2], loop = epoll_create1(EPOLL_CLOEXEC), answers = 2, closed = 0;
     int32_t engine_fd;
     size_t length;

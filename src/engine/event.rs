@@ -254,7 +254,7 @@ impl fmt::Display for Event {
             Some(us) => write!(f, " rtt={}ms", us / 1_000)?,
         }
         if let Some(tcp) = self.tcp.as_deref() {
-            write!(f, " tcp={}", tcp.state_name().unwrap_or("unknown"))?;
+            write!(f, " tcp={}", tcp.state_name())?;
             if let Some(segments) = tcp.unacked {
                 write!(f, " unacked={segments}")?;
             }

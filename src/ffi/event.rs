@@ -442,10 +442,10 @@ pub unsafe extern "C" fn hbeat_event_name(r#type: u32) -> *const c_char {
 }
 
 /// Writes an event as the line an operator greps for, the same that on_log gets:
-/// "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms
-/// tcp=established unacked=1 retrans=9 last_ack=360.0s". What is not known is left out. At most capacity - 1 bytes and a NUL are written; *length is the length of the whole line without the NUL;
-/// if it is not below capacity, the line was cut. buffer may be NULL if capacity is 0, length may be NULL. 384 bytes
-/// hold every line.
+/// "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=96 rtt=18ms tcp=established
+/// unacked=3 retrans=9 last_ack=360.0s". What is not known is left out. At most capacity - 1 bytes and a NUL are written;
+/// *length is the length of the whole line without the NUL; if it is not below capacity, the line was cut. buffer may be
+/// NULL if capacity is 0, length may be NULL. 384 bytes hold every line.
 ///
 /// Threads: any.
 /// In a callback: yes.

@@ -44,8 +44,8 @@ pub struct TcpInfo {
 
 impl TcpInfo {
     /// The name of the state.
-    pub fn state_name(&self) -> Option<&'static str> {
-        STATES.get(self.state? as usize).copied()
+    pub fn state_name(&self) -> &'static str {
+        self.state.and_then(|state| STATES.get(state as usize)).unwrap_or(&STATES[0])
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(tcp_info(listener.as_raw_fd()).unwrap().state, Some(LISTEN));
         let info = tcp_info(stream.as_raw_fd()).unwrap();
         assert_eq!((info.state, info.unacked, info.retransmits), (Some(ESTABLISHED), Some(0), Some(0)));
-        assert_eq!(info.state_name(), Some("established"));
+        assert_eq!(info.state_name(), "established");
         assert!(info.rtt_us.is_some_and(|rtt_us| rtt_us > 0) && info.last_ack_ms.is_some());
     }
 
