@@ -53,6 +53,8 @@ SUITES = [
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     # Its own namespaces, as root; it says so where it cannot make any.
     Suite("network", [PYTHON, "tests/netns/run.py", str(RELEASE)], []),
+    # In a network of their own, with whichever of the proxies are installed.
+    Suite("middleboxes", [PYTHON, "tests/middlebox.py", str(RELEASE)], ["unshare", "ip", "nft"]),
     Suite("demo", ["make", "demo"], ["examples/demo.py", "cc"]),
 ]
 # Tools without which single tests of `cargo test` have nothing to ask: they say so, and pass.
