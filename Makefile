@@ -33,6 +33,15 @@ stress: build ## eight threads against one engine at random, ten times as long a
 tsan: ## the same under ThreadSanitizer, Rust's standard library included; needs rustup component add rust-src
 	python3 tests/stress/run.py $(RELEASE) build/stress tsan
 
+windows: ## the library as a DLL, with MinGW, and a test of it under Wine; needs rustup target add x86_64-pc-windows-gnu
+	CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc-posix cargo build --release --locked --target x86_64-pc-windows-gnu
+	python3 tests/windows/run.py $(CARGO_TARGET_DIR)/x86_64-pc-windows-gnu/release build/windows
+
+PORTS := x86_64-pc-windows-gnu aarch64-apple-darwin x86_64-unknown-freebsd aarch64-unknown-linux-gnu
+ports: ## whether it compiles for systems that are not at hand; needs rustup
+	rustup target add $(PORTS)
+	for target in $(PORTS); do cargo clippy --locked --target $$target -- -D warnings || exit 1; done
+
 loom: ## tries all orders of what threads do to the words, the lanes and the stop: src/engine/models
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/loom cargo test --locked --lib --release --config 'profile.release.lto="off"' -- --nocapture models::
 
@@ -84,4 +93,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
-.PHONY: all build examples demo test stress tsan loom python pythontest pythonbench header bench bench-load archive install glibc217 clean help
+.PHONY: all build examples demo test stress tsan windows ports loom python pythontest pythonbench header bench bench-load archive install glibc217 clean help

@@ -68,6 +68,8 @@
  - Structs begin with struct_size. Set it to sizeof; the INIT macros at the end of this header do. Structs only grow at
    their end: fields that an older program lacks are 0, and fields of a newer one must be 0 (else UNSUPPORTED).
  - Texts that go in are UTF-8 and end with a NUL. Times are in the unit that their name says.
+ - A socket is its descriptor. On Windows it is its SOCKET, which an int32_t holds (handles have 32 significant bits);
+   WSAStartup is the application's to call.
  - A hbeat_link is a number and safe for ever. A hbeat_engine pointer must not be used after hbeat_engine_free.
 
  ==== Errors ====
@@ -92,10 +94,10 @@
 
  ==== Time ====
 
- now_ns is CLOCK_MONOTONIC in nanoseconds (hbeat_now_ns) of the moment at which the thing told happened. 0: hbeat reads
- the clock. A time ahead of hbeat's own counts as now (within a second it may stand). A past one counts as what it
- says; what is told of a moment more than 2^29 ms (6 days) ago proves nothing. start, take and unsent are done now: for
- them a time more than a second past is now, too.
+ now_ns is CLOCK_MONOTONIC (Windows: the performance counter) in nanoseconds (hbeat_now_ns) of the moment at which the
+ thing told happened. 0: hbeat reads the clock. A time ahead of hbeat's own counts as now (within a second it may stand).
+ A past one counts as what it says; what is told of a moment more than 2^29 ms (6 days) ago proves nothing. start, take
+ and unsent are done now: for them a time more than a second past is now, too.
 */
 
 #ifndef HBEAT_H
@@ -893,11 +895,17 @@ typedef struct hbeat_keepalive {
   uint32_t struct_size;
   /* 1: the kernel probes the connection; 0: it does not. */
   uint32_t enabled;
-  /* Silence before the first probe: 1 to 32767000; the kernel counts in whole seconds, so this is rounded up. */
+  /*
+   Silence before the first probe: 1 to 32767000; the kernel counts in whole seconds, so this is rounded up. Comes
+   back as HBEAT_UNKNOWN where the system does not say, as likewise the next two: Windows before 10, version 1709.
+   */
   uint32_t idle_ms;
   /* Time between probes: likewise. */
   uint32_t interval_ms;
-  /* Probes that may go unanswered before the connection is given up: 1 to 127. */
+  /*
+   Probes that may go unanswered before the connection is given up: 1 to 127. Windows before 10, version 1703, has a
+   number of its own, 10.
+   */
   uint32_t count;
   /*
    How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482), for which no probe is sent. 0: as long as
@@ -1491,7 +1499,7 @@ hbeat_status hbeat_link_open(struct hbeat_engine *engine,
 /*
  Opens a link whose connection hbeat makes itself, and writes its id to *link. Never waits: names are looked up and
  connections made by hbeat's threads. endpoint: "tcp://name:port" or "udp://name:port", with an IPv6 address in brackets, or
- "unix:///path". The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
+ "unix:///path" (not on Windows). The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
  application feeds; with udp only to a listener, which first asks this side to prove its address); it carries beats
  only, no data. Each attempt sends a beat at once; the link is UP with the first
  answer or beat of the peer. An attempt has as long as the policy gives a peer: tries times timeout_ms. Events:
@@ -1831,7 +1839,7 @@ hbeat_status hbeat_link_peer_state(const struct hbeat_engine *engine,
 
  Listens for peers that dial, and writes an id to *listener. Never waits. endpoint: "tcp://address:port" or "udp://address:port" with an
  address of this machine in numbers, an IPv6 address in brackets (`[::]`: all its addresses, those of IPv4 included), or
- "unix:///path"; port 0: a free one, hbeat_listener_info says which. Each connection that is heard within the time that the policy gives a
+ "unix:///path" (not on Windows); port 0: a free one, hbeat_listener_info says which. Each connection that is heard within the time that the policy gives a
  peer becomes a link of the policy with protocol "heart", and HBEAT_EVENT_ACCEPTED is its first event; of others the
  application never learns. A link that is lost is DOWN: close it; the peer comes again by itself, as another link.
  Links are named after listener and peer ("devices/10.0.0.7:4711"). Limits: see hbeat_listener_options; who is too

@@ -49,6 +49,7 @@ SUITES = [
           ["cc", "c++"], {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
     Suite("heartd", [PYTHON, "tests/heartd.py", "build/examples/heartd"], ["cc"],
           {"PYTHONPATH": str(ROOT / "bindings/python"), "HBEAT_LIBRARY": str(RELEASE / "libhbeat.so")}),
+    Suite("stuck programs", [PYTHON, "tests/stuck.py", str(RELEASE)]),
     Suite("install", ["sh", "tests/install.sh"], ["cc", "c++", "pkg-config"]),
     Suite("live peers", [PYTHON, "tests/live/run.py", str(RELEASE), "build/live"], ["tests/live/run.py"]),
     # Its own namespaces, as root; it says so where it cannot make any.

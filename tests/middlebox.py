@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "bindings" / "python"))
 POLICY, RARE = "interval=500ms timeout=500ms tries=3 jitter=0%", "interval=10s timeout=500ms tries=3"
 LATEST_S = 2.0  # C + N * T: the latest verdict of POLICY
 NOISE_S = 3.0  # what a busy machine may add
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0  # links that are lost again and again wait up to a minute before they dial anew
 KEEPALIVE_S = 3.0  # idle + interval * count, as set below: by then the kernel would have given up
 CUT_S = 3.0  # after which the proxies of the second part close what is silent
 # Ports of the peer: for links, for sockets without beats, for links with rare beats. A proxy has them FRONT higher, and

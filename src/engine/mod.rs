@@ -36,6 +36,7 @@ mod rows;
 mod shard;
 mod stats;
 mod sync;
+#[cfg_attr(windows, path = "sys_windows.rs")]
 mod sys;
 mod table;
 mod talk;

@@ -281,7 +281,7 @@ impl<const N: usize> std::fmt::Write for Array<N> {
 
 /// The text of an array of C's; `None` where no NUL ends it.
 pub(super) fn array_text<const N: usize>(array: &[c_char; N]) -> Option<String> {
-    let bytes: Vec<u8> = array.iter().map(|character| *character as u8).collect();
+    let bytes: Vec<u8> = array.iter().map(|character| u8::from_ne_bytes(character.to_ne_bytes())).collect();
     CStr::from_bytes_until_nul(&bytes).ok().map(|text| text.to_string_lossy().into_owned())
 }
 

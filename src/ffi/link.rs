@@ -371,7 +371,7 @@ pub unsafe extern "C" fn hbeat_link_open(
 
 /// Opens a link whose connection hbeat makes itself, and writes its id to *link. Never waits: names are looked up and
 /// connections made by hbeat's threads. endpoint: "tcp://name:port" or "udp://name:port", with an IPv6 address in brackets, or
-/// "unix:///path". The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
+/// "unix:///path" (not on Windows). The link speaks "heart" to a peer that does (a link of hbeat_link_adopt there, or one that its
 /// application feeds; with udp only to a listener, which first asks this side to prove its address); it carries beats
 /// only, no data. Each attempt sends a beat at once; the link is UP with the first
 /// answer or beat of the peer. An attempt has as long as the policy gives a peer: tries times timeout_ms. Events:

@@ -133,7 +133,7 @@ impl From<&ListenerInfo> for hbeat_listener_info {
 ///
 /// Listens for peers that dial, and writes an id to *listener. Never waits. endpoint: "tcp://address:port" or "udp://address:port" with an
 /// address of this machine in numbers, an IPv6 address in brackets (`[::]`: all its addresses, those of IPv4 included), or
-/// "unix:///path"; port 0: a free one, hbeat_listener_info says which. Each connection that is heard within the time that the policy gives a
+/// "unix:///path" (not on Windows); port 0: a free one, hbeat_listener_info says which. Each connection that is heard within the time that the policy gives a
 /// peer becomes a link of the policy with protocol "heart", and HBEAT_EVENT_ACCEPTED is its first event; of others the
 /// application never learns. A link that is lost is DOWN: close it; the peer comes again by itself, as another link.
 /// Links are named after listener and peer ("devices/10.0.0.7:4711"). Limits: see hbeat_listener_options; who is too

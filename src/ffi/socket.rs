@@ -19,11 +19,13 @@ pub struct hbeat_keepalive {
     pub struct_size: u32,
     /// 1: the kernel probes the connection; 0: it does not.
     pub enabled: u32,
-    /// Silence before the first probe: 1 to 32767000; the kernel counts in whole seconds, so this is rounded up.
+    /// Silence before the first probe: 1 to 32767000; the kernel counts in whole seconds, so this is rounded up. Comes
+    /// back as HBEAT_UNKNOWN where the system does not say, as likewise the next two: Windows before 10, version 1709.
     pub idle_ms: u32,
     /// Time between probes: likewise.
     pub interval_ms: u32,
-    /// Probes that may go unanswered before the connection is given up: 1 to 127.
+    /// Probes that may go unanswered before the connection is given up: 1 to 127. Windows before 10, version 1703, has a
+    /// number of its own, 10.
     pub count: u32,
     /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482), for which no probe is sent. 0: as long as
     /// silence, idle + interval * count; HBEAT_FOREVER: the system's own rule, a quarter of an hour and more. Comes back
@@ -144,8 +146,7 @@ fn wanted(how: &hbeat_keepalive) -> Result<Option<Keepalive>, Failure> {
 
 /// Why a socket was refused.
 fn refused(fd: i32, error: &io::Error) -> Failure {
-    let not_open = matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK));
-    if not_open || error.kind() == io::ErrorKind::Unsupported {
+    if net::is_no_socket(error) || error.kind() == io::ErrorKind::Unsupported {
         return Failure::invalid(format!("fd is {fd}, allowed is an open TCP socket: {error}"));
     }
     Failure::new(HBEAT_ERR_SYSTEM, format!("fd is {fd}, the system refused: {error}"))

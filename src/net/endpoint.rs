@@ -1,5 +1,6 @@
 //! Where a connection leads: `tcp://name:port`, `udp://name:port`, `unix:///path`.
 
+use super::system::HAS_UNIX_SOCKETS;
 use socket2::{SockAddr, Type};
 use std::fmt;
 use std::io;
@@ -77,6 +78,7 @@ impl Endpoint {
             return refused("which has no scheme");
         };
         match scheme {
+            "unix" if !HAS_UNIX_SOCKETS => refused("and there are no such sockets on this system"),
             "unix" if place.starts_with('/') => Ok(Self::Unix(place.into())),
             "unix" => refused("whose path does not begin with /"),
             "tcp" | "udp" => {

@@ -1,12 +1,13 @@
 //! The kernel's own keepalive of a TCP connection: set in one call, and read back as the kernel uses it.
 
-use super::{ask, check_tcp};
-use socket2::{Socket, TcpKeepalive};
+use super::check_tcp;
+use super::system::{self, ask};
+use socket2::Socket;
 use std::io;
-use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// When the kernel probes an idle connection, and when it gives one up. All times in milliseconds.
+/// When the kernel probes an idle connection, and when it gives one up. All times in milliseconds; [`u32::MAX`] where the
+/// system does not say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Keepalive {
     /// Silence before the first probe.
@@ -41,18 +42,15 @@ impl Keepalive {
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::Unsupported`] where `fd` is another kind of socket.
-pub fn set_keepalive(fd: RawFd, how: Option<Keepalive>) -> io::Result<()> {
+pub fn set_keepalive(fd: i32, how: Option<Keepalive>) -> io::Result<()> {
     check_tcp(fd)?;
     let user_timeout = how.and_then(|how| how.user_timeout_ms).map(|ms| Duration::from_millis(ms.into()));
     ask(fd, |socket| {
         match how {
             None => socket.set_keepalive(false)?,
             Some(how) => {
-                let keepalive = TcpKeepalive::new()
-                    .with_time(Duration::from_millis(how.idle_ms.into()))
-                    .with_interval(Duration::from_millis(how.interval_ms.into()))
-                    .with_retries(how.count);
-                socket.set_tcp_keepalive(&keepalive)?;
+                let ms = |ms: u32| Duration::from_millis(ms.into());
+                system::set_keepalive(socket, ms(how.idle_ms), ms(how.interval_ms), how.count)?;
             }
         }
         set_user_timeout(socket, user_timeout)
@@ -63,17 +61,18 @@ pub fn set_keepalive(fd: RawFd, how: Option<Keepalive>) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`set_keepalive`].
-pub fn keepalive(fd: RawFd) -> io::Result<Option<Keepalive>> {
+pub fn keepalive(fd: i32) -> io::Result<Option<Keepalive>> {
     check_tcp(fd)?;
     let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     ask(fd, |socket| {
         if !socket.keepalive()? {
             return Ok(None);
         }
+        let (idle, interval, count) = system::keepalive(socket)?;
         Ok(Some(Keepalive {
-            idle_ms: ms(socket.tcp_keepalive_time()?),
-            interval_ms: ms(socket.tcp_keepalive_interval()?),
-            count: socket.tcp_keepalive_retries()?,
+            idle_ms: ms(idle),
+            interval_ms: ms(interval),
+            count,
             user_timeout_ms: user_timeout(socket)?.map(ms),
         }))
     })

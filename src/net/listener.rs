@@ -1,6 +1,7 @@
 //! Sockets that others connect to, or send datagrams to.
 
 use super::poller::{Connection, Poller, is_later, uninitialised};
+use super::system;
 use polling::{Event, PollMode};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -34,7 +35,7 @@ impl Bound {
             socket.set_only_v6(!address.as_socket_ipv6().is_some_and(|address| address.ip().is_unspecified()))?;
         }
         socket.bind(address)?;
-        let path = address.as_pathname().map(Into::into);
+        let path = system::path(address);
         let bound = Self { socket, path };
         if kind == Type::STREAM {
             bound.socket.listen(BACKLOG)?;

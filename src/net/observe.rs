@@ -1,8 +1,8 @@
 //! What can be seen of a socket that belongs to the application, without touching its data.
 
-use socket2::{Domain, SockRef, Socket, Type};
+use super::system::{self, ask};
+use socket2::Type;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
 
 /// What the system knows; `None` = it does not say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Observed {
 ///
 /// # Errors
 /// What the system says: `EBADF` when it is closed, `ENOTSOCK` when it is something else.
-pub fn check_socket(fd: RawFd) -> io::Result<()> {
+pub fn check_socket(fd: i32) -> io::Result<()> {
     ask(fd, |socket| socket.r#type().map(drop))
 }
 
@@ -27,49 +27,24 @@ pub fn check_socket(fd: RawFd) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`check_socket`]; `Unsupported` where it is another kind of socket.
-pub fn check_tcp(fd: RawFd) -> io::Result<()> {
+pub fn check_tcp(fd: i32) -> io::Result<()> {
     ask(fd, |socket| {
-        let inet = matches!(socket.local_addr()?.domain(), Domain::IPV4 | Domain::IPV6);
-        if inet && socket.r#type()? == Type::STREAM { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+        let tcp = socket.r#type()? == Type::STREAM && system::is_inet(socket)?;
+        if tcp { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
     })
 }
 
-/// Asks the system about a socket that is not ours.
-pub(super) fn ask<T>(fd: RawFd, question: impl FnOnce(&Socket) -> io::Result<T>) -> io::Result<T> {
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: not -1; what is asked fails cleanly when `fd` is not open, and it is not kept.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    question(&SockRef::from(&borrowed))
-}
-
 /// Looks at a socket. One that was closed meanwhile tells nothing; nothing is read, written or changed.
-pub fn observe(fd: RawFd) -> Observed {
+pub fn observe(fd: i32) -> Observed {
     if fd < 0 {
         // poll takes a negative descriptor for one to be passed over.
         return Observed::default();
     }
     Observed {
-        unread_bytes: queue(fd, libc::FIONREAD),
-        send_queue_bytes: queue(fd, libc::TIOCOUTQ),
-        send_queue_full: send_queue_full(fd),
+        unread_bytes: system::unread_bytes(fd),
+        send_queue_bytes: system::send_queue_bytes(fd),
+        send_queue_full: system::send_queue_full(fd),
     }
-}
-
-fn queue(fd: RawFd, request: libc::Ioctl) -> Option<u32> {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: both requests write one int; a closed descriptor gives an error.
-    let status = unsafe { libc::ioctl(fd, request, &mut bytes) };
-    if status == 0 { u32::try_from(bytes).ok() } else { None }
-}
-
-fn send_queue_full(fd: RawFd) -> Option<bool> {
-    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one valid pollfd; a timeout of 0 never waits.
-    let count = unsafe { libc::poll(&mut poll, 1, 0) };
-    let told = count >= 0 && poll.revents & (libc::POLLNVAL | libc::POLLERR) == 0;
-    told.then_some(poll.revents & (libc::POLLOUT | libc::POLLHUP) == 0)
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use super::listener::Bound;
 use super::ready::Ready;
-use super::{ask, no_sigpipe};
+use super::system::{self, ask, is_in_progress};
 use polling::{Event, PollMode};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +14,13 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What the system says, or `Unsupported` for another kind of socket.
-pub fn check_stream(fd: RawFd) -> io::Result<SockAddr> {
+pub fn check_stream(fd: i32) -> io::Result<SockAddr> {
     ask(
         fd,
         |socket| {
             if socket.r#type()? == Type::STREAM { socket.peer_addr() } else { Err(io::ErrorKind::Unsupported.into()) }
         },
     )
-}
-
-/// Makes a socket ours; `fd` passed [`check_stream`] and is the caller's no longer.
-pub fn take_over(fd: RawFd) -> Socket {
-    // SAFETY: the caller hands over what he owned.
-    unsafe { Socket::from_raw_fd(fd) }
 }
 
 /// Waits for many sockets at once.
@@ -107,10 +100,6 @@ impl Poller {
     }
 }
 
-fn is_in_progress(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EINPROGRESS)
-}
-
 /// A way to one peer.
 #[derive(Debug)]
 pub enum Connection {
@@ -132,9 +121,9 @@ pub struct Own {
 
 impl Connection {
     /// Its descriptor, to be observed, where it has one of its own.
-    pub fn descriptor(&self) -> Option<RawFd> {
+    pub fn descriptor(&self) -> Option<i32> {
         match self {
-            Self::Own(own) => Some(own.socket.as_raw_fd()),
+            Self::Own(own) => Some(system::descriptor(&own.socket)),
             Self::Shared(..) => None,
         }
     }
@@ -196,7 +185,7 @@ impl Connection {
     /// What the system says.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let written = match self {
-            Self::Own(own) => own.socket.send_with_flags(bytes, no_sigpipe()),
+            Self::Own(own) => own.socket.send_with_flags(bytes, system::SEND_FLAGS),
             Self::Shared(bound, peer) => bound.send(bytes, peer),
         };
         match written {

@@ -1,10 +1,9 @@
 //! A descriptor that is readable while there is something to pull.
 
-use super::no_sigpipe;
-use socket2::{Domain, Socket, Type};
+use super::system;
+use socket2::Socket;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, RawFd};
 
 /// A pair of sockets with one byte in it while raised: works with every poll, select, epoll, kqueue and asyncio.
 /// Both ends are closed on exec.
@@ -20,21 +19,21 @@ impl Signal {
     /// # Errors
     /// What the system says: no descriptors left.
     pub fn new() -> io::Result<Self> {
-        let (reader, writer) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
+        let (reader, writer) = system::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
         Ok(Self { reader, writer })
     }
 
     /// The end to poll for readability, never to be read.
-    pub fn descriptor(&self) -> RawFd {
-        self.reader.as_raw_fd()
+    pub fn descriptor(&self) -> i32 {
+        system::descriptor(&self.reader)
     }
 
     /// Makes it readable. To be called once between two calls of [`lower`](Self::lower).
     pub fn raise(&self) {
         // A full buffer is raised as well; no other error can come from a pair whose ends are both open.
-        let _ = self.writer.send_with_flags(&[1], no_sigpipe());
+        let _ = self.writer.send_with_flags(&[1], system::SEND_FLAGS);
     }
 
     /// Makes it unreadable.

@@ -1,8 +1,6 @@
 //! What the kernel knows of a TCP connection.
 
-use super::check_tcp;
 use std::io;
-use std::os::fd::RawFd;
 
 /// Linux's states by number (`include/net/tcp_states.h`).
 const STATES: [&str; 13] = [
@@ -53,13 +51,8 @@ impl TcpInfo {
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::Unsupported`] where `fd` is another kind of socket.
-pub fn tcp_info(fd: RawFd) -> io::Result<TcpInfo> {
-    check_tcp(fd)?;
-    look(fd)
-}
-
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn look(fd: RawFd) -> io::Result<TcpInfo> {
+pub fn tcp_info(fd: i32) -> io::Result<TcpInfo> {
     use std::mem::{MaybeUninit, offset_of};
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -67,7 +60,10 @@ fn look(fd: RawFd) -> io::Result<TcpInfo> {
     let status =
         unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length) };
     if status != 0 {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        // What datagrams say.
+        let is_other = error.raw_os_error() == Some(libc::ENOPROTOOPT);
+        return Err(if is_other { io::ErrorKind::Unsupported.into() } else { error });
     }
     // SAFETY: plain integers, of which those that the kernel did not write are 0.
     let info = unsafe { info.assume_init() };
@@ -87,9 +83,13 @@ fn look(fd: RawFd) -> io::Result<TcpInfo> {
     })
 }
 
-/// Nothing is known of it here.
+/// Looks at a TCP socket, of which nothing is known here.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::Unsupported`] where `fd` is another kind of socket.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn look(_: RawFd) -> io::Result<TcpInfo> {
+pub fn tcp_info(fd: i32) -> io::Result<TcpInfo> {
+    super::check_tcp(fd)?;
     Ok(TcpInfo::default())
 }
 
@@ -117,6 +117,10 @@ mod tests {
     #[test]
     fn other_sockets_are_refused() {
         let (unix, _other) = UnixStream::pair().unwrap();
-        assert_eq!(tcp_info(unix.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for fd in [unix.as_raw_fd(), datagrams.as_raw_fd()] {
+            assert_eq!(tcp_info(fd).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        }
+        assert!(super::super::is_no_socket(&tcp_info(-1).unwrap_err()));
     }
 }

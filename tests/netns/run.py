@@ -21,11 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
 HERE, THERE = f"hbeat{os.getpid()}a", f"hbeat{os.getpid()}b"
-ADDRESS, PORT, CROWD_PORT = "10.213.77.2", 7700, 7702
+ADDRESS, PORT, CROWD_PORT, NARROW_PORT = "10.213.77.2", 7700, 7702, 7703
 POLICY = "interval=500ms timeout=500ms tries=3 jitter=0%"
 LATEST_S = 2.0  # C + N * T: the policy's latest verdict after a death
 NOISE_S = 3.0  # what a busy machine may add
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0  # links that are lost again and again wait up to a minute before they dial anew
 # Of links over a lossy cable: in the ratio of the preset `normal` to the time in which TCP sends again.
 LOSSY_POLICY = "interval=500ms timeout=2s tries=3"
 LOSSY_LINKS, LOSSY_S = 20, 15
@@ -96,6 +96,31 @@ def plain():
     time.sleep(max(0.0, begun + KERNEL_LONG_S - time.monotonic()))
     info = hbeat.tcp_info(alone)
     print(f"{after:.2f} {info.state == 1 and info.unacked > 0} {error}", flush=True)
+
+
+def narrow():
+    """A peer with the smallest receive buffer that there is."""
+    import hbeat
+    engine = hbeat.Engine()
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        listener.bind((ADDRESS, NARROW_PORT))
+        listener.listen()
+        print("listening", flush=True)
+        engine.adopt(listener.accept()[0], POLICY)
+        time.sleep(PATIENCE_S)
+
+
+def full():
+    """Our end of a link to it, with beats as large as they can be: one fills the window."""
+    import hbeat
+    engine = hbeat.Engine()
+    engine.dial(f"tcp://{ADDRESS}:{NARROW_PORT}", POLICY, name="full").set_state(bytes(1024))
+    for event in engine.events():
+        if event.type.name == "UP":
+            print("up", flush=True)
+        elif event.type.name == "DOWN":
+            print(f"{event.at_ns / 1e9:.3f} {event.cause.name.lower()} {event.tcp.state}/{event.tcp.retransmits} {event.send_queue_bytes}", flush=True)
 
 
 def run(*command, check=True):
@@ -180,6 +205,25 @@ def faults(world):
     yield "peer killed", peer(signal.SIGKILL), world.restart_peer, {"closed_by_peer", "reset"}
 
 
+def window():
+    """A peer that reads no more, until its window is shut: the kernel asks for ever whether it is open, and is answered."""
+    with inside(THERE, "narrow") as peer, inside(HERE, "full") as link:
+        try:
+            assert peer.stdout.readline() == "listening\n" and link.stdout.readline() == "up\n"
+            time.sleep(2)
+            begun = time.monotonic()
+            os.killpg(peer.pid, signal.SIGSTOP)
+            at, cause, kernel, queued = link.stdout.readline().split()
+            after = float(at) - begun
+            good = cause == "no_answer" and after <= LATEST_S + NOISE_S and kernel == "1/0" and int(queued) > 0
+            print(f"{'window shut':<18}{'no_answer':<24}{LATEST_S:<10.1f}{'DOWN ' + cause:<24}{after:<10.2f}{kernel:<23}"
+                  f"{queued} octets queued{'' if good else '  FAILED'}")
+            return good
+        finally:
+            for process in (peer, link):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 def ask(process):
     process.stdin.write("go\n")
     process.stdin.flush()
@@ -261,7 +305,7 @@ def main():
             passed, failed = passed + good, failed + (not good)
             print(f"{name:<18}{' or '.join(sorted(causes)):<24}{LATEST_S:<10.1f}{kind + ' ' + cause:<24}{after:<10.2f}{kernel:<23}"
                   f"{'yes' if again else 'no'}{'' if good else '  FAILED'}")
-        for story in (lossy, in_flight):
+        for story in (window, lossy, in_flight):
             good = story()
             passed, failed = passed + good, failed + (not good)
     finally:
@@ -274,14 +318,9 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["serve"]:
-        serve()
-    elif sys.argv[1:] == ["dial"]:
-        dial()
-    elif sys.argv[1:] == ["crowd"]:
-        crowd()
-    elif sys.argv[1:] == ["plain"]:
-        plain()
+    role = {"serve": serve, "dial": dial, "crowd": crowd, "plain": plain, "narrow": narrow, "full": full}.get(sys.argv[-1])
+    if role:
+        role()
     elif len(sys.argv) == 2:
         LIBRARY = Path(sys.argv[1]).resolve() / "libhbeat.so"
         sys.exit(main())
