@@ -105,6 +105,22 @@ fn a_peer_that_falls_silent_is_down_for_want_of_an_answer() {
 }
 
 #[test]
+fn the_last_attempt_is_the_verdict_on_the_link_with_its_evidence() {
+    let (listener, endpoint) = listen();
+    let mut bench = Bench::new(TimeSource::Manual(0));
+    let once = LinkOptions { reconnect: Reconnect::No, ..heart() };
+    let link = bench.dial(&endpoint, "timeout=1s tries=3", &once);
+    let (mut mute, _) = listener.accept().unwrap();
+    mute.read_exact(&mut [0; GREETING]).unwrap();
+    bench.advance(3_000);
+    let down = bench.until_kind(0, link, EventKind::Down);
+    let down = &bench.events[down];
+    assert_eq!((down.cause, down.tries, down.tries_max), (Some(Cause::NoAnswer), 3, 3), "{down}");
+    assert!(down.tcp.is_some(), "{down}");
+    assert_eq!(bench.kinds(link), [EventKind::Connecting, EventKind::Down], "{:#?}", bench.lines());
+}
+
+#[test]
 fn each_failure_has_its_cause_and_attempts_come_to_an_end() {
     let (listener, refused) = listen();
     drop(listener);
@@ -123,6 +139,7 @@ fn each_failure_has_its_cause_and_attempts_come_to_an_end() {
         let event = &bench.events[down];
         assert_eq!((event.cause, event.state), (Some(cause), State::Down), "{endpoint}");
         assert!(errno.is_none_or(|errno| event.detail == errno), "{endpoint}: {event}");
+        assert_eq!(event.tries, 0, "no beat was sent");
         let attempts = bench.count(link, EventKind::Connecting);
         assert_eq!(attempts, if options.attempts == 2 { 2 } else { 1 }, "{:#?}", bench.lines());
         assert_eq!(bench.engine.info(link).unwrap().state, State::Down);

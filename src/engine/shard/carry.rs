@@ -295,30 +295,43 @@ impl Turn<'_> {
         self.visit(index, Some(Input::Report(failure.cause)));
     }
 
-    /// What the core says of a connection from which nothing was heard yet concerns the attempt only; `true`: it is no
-    /// change of the link's.
+    /// What the core says of a connection from which nothing was heard yet concerns the attempt only, unless it is the
+    /// last one; `true`: it is no change of the link's.
     pub(super) fn is_of_attempt(&mut self, index: u32, change: Change) -> bool {
+        let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return false };
-        let detail = row.detail;
-        let Some(carried) = row.carried.as_deref_mut().filter(|carried| carried.is_connecting()) else {
-            return false;
-        };
-        if let Change::Down(cause) = change {
-            let silent = matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::Silent);
-            let cause = if silent && matches!(carried.phase, Phase::Connecting) { Cause::Unreachable } else { cause };
-            self.fail_attempt(index, Failure { cause, errno: detail });
+        let Some(carried) = row.carried.as_deref().filter(|carried| carried.is_connecting()) else { return false };
+        let Change::Down(cause) = change else { return true };
+        let mut failure = Failure { cause, errno: row.detail };
+        if matches!(carried.phase, Phase::Connecting) {
+            // There was no connection: what the core counted was time, and no beat was sent.
+            (row.link, row.side) = (Link::new(now), None);
+            if matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::Silent) {
+                failure.cause = Cause::Unreachable;
+            }
+            self.fail_attempt(index, failure);
+            return true;
         }
-        true
-    }
-
-    /// A connection that was UP is gone, and that was told.
-    pub(super) fn after_down(&mut self, index: u32, cause: Cause) {
-        let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let failure = Failure { cause, errno: row.detail };
-        if row.carried.as_ref().is_some_and(|carried| matches!(carried.phase, Phase::Up)) {
-            self.retry(index, failure);
+        if row.is_hidden() {
+            self.dismiss(index);
+            return true;
+        }
+        let another_follows = self.retry(index, failure);
+        if another_follows {
             self.hang_up(index);
         }
+        another_follows
+    }
+
+    /// A link is DOWN, and that was told: of one that is carried the connection ends, and perhaps another follows.
+    pub(super) fn after_down(&mut self, index: u32, cause: Cause) {
+        let Some(row) = self.turns.rows.get(index) else { return };
+        let failure = Failure { cause, errno: row.detail };
+        let Some(carried) = row.carried.as_deref() else { return };
+        if matches!(carried.phase, Phase::Up) {
+            self.retry(index, failure);
+        }
+        self.hang_up(index);
     }
 
     /// An attempt came to nothing.
@@ -326,17 +339,12 @@ impl Turn<'_> {
         if self.turns.rows.get(index).is_some_and(Row::is_hidden) {
             return self.dismiss(index);
         }
-        self.retry(index, failure);
-        let now = self.turns.clock.latest();
-        let Some(row) = self.turns.rows.get_mut(index) else { return };
-        if row.carried.as_ref().is_some_and(|carried| matches!(carried.phase, Phase::Lost)) {
-            // No other follows: now it is the link that is DOWN.
-            row.link = Link::new(now);
-            row.side = None;
-            row.detail = failure.errno;
-            self.visit(index, Some(Input::Report(failure.cause)));
+        if self.retry(index, failure) {
+            self.hang_up(index);
+        } else {
+            // Now it is the link that is DOWN.
+            self.lose(index, failure);
         }
-        self.hang_up(index);
     }
 
     /// Ends the connection, after the verdict: that looks at the socket once more.
@@ -356,18 +364,18 @@ impl Turn<'_> {
     }
 
     /// Plans the next attempt, if there is to be one.
-    fn retry(&mut self, index: u32, failure: Failure) {
+    fn retry(&mut self, index: u32, failure: Failure) -> bool {
         let now = self.turns.clock.latest();
         let now_ms = self.engine.clock.now_ns() / 1_000_000;
         let random = self.engine.random();
-        let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let Some(carried) = row.carried.as_deref_mut() else { return };
+        let Some(row) = self.turns.rows.get_mut(index) else { return false };
+        let Some(carried) = row.carried.as_deref_mut() else { return false };
         carried.failure = Some(failure);
         let delay_ms = carried.attempts.failed(&carried.backoff, now_ms, random);
         let used_up = carried.attempts_max > 0 && carried.tried >= carried.attempts_max;
         if !carried.reconnects || used_up {
             carried.phase = Phase::Lost;
-            return;
+            return false;
         }
         carried.phase = Phase::Waiting { at: now.plus(delay_ms) };
         // In the meantime there is nothing to judge.
@@ -376,6 +384,7 @@ impl Turn<'_> {
         self.note_state(index);
         self.tell_connecting(index, delay_ms);
         self.arm(index, now.plus(delay_ms));
+        true
     }
 
     fn tell_connecting(&mut self, index: u32, next_ms: u32) {
