@@ -6,44 +6,25 @@
 A client at each kind of endpoint comes, is seen with what it says, and is killed; another heartd dials, its listener goes and
 comes again. Ends with one line of sums."""
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
+
+from program import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60
 
 
-class Running:
-    """A program, and the lines that it printed so far."""
-
+class Running(Program):
     def __init__(self, *command):
-        self.lines = []
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.lines.append(line)
+        super().__init__(*command, stderr=subprocess.STDOUT)
 
     def until(self, pattern, start=0):
-        """The match in the first line from `start` on that has it."""
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            for line in self.lines[start:]:
-                found = re.search(pattern, line)
-                if found:
-                    return found
-            time.sleep(0.05)
+        if found := super().until(pattern, PATIENCE_S, start):
+            return found
         raise AssertionError(f"{pattern!r} did not come: {''.join(self.lines[-30:])}")
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
 
 
 def client_comes_and_goes(heartd, endpoint):
@@ -55,13 +36,13 @@ def client_comes_and_goes(heartd, endpoint):
         client.until(r"^UP ")
         monitor.until(r"^ACCEPTED ")
         monitor.until(r" up +\d+\.\d\d ms +\d+\.\d s +\d+  load=\d")
-        client.kill()
+        client.end()
         monitor.until(r"^DOWN .*cause=(closed_by_peer|reset|no_answer)")
         monitor.until(r"^CLOSED ")
     finally:
-        monitor.kill()
+        monitor.end()
         if client:
-            client.kill()
+            client.end()
 
 
 def heartd_dials_again(heartd, folder):
@@ -74,16 +55,16 @@ def heartd_dials_again(heartd, folder):
         listener.until(r"^listening at")
         dialler = Running(heartd, "-d", path, "-k", str(secret))
         dialler.until(r"^UP unix:")
-        listener.kill()
+        listener.end()
         os.unlink(f"{folder}/dialled.sock")
         dialler.until(r"^DOWN unix:.*cause=(closed_by_peer|reset)")
         before = len(dialler.lines)
         listener = Running(heartd, "-l", path, "-k", str(secret))
         dialler.until(r"^UP unix:", before)
     finally:
-        listener.kill()
+        listener.end()
         if dialler:
-            dialler.kill()
+            dialler.end()
 
 
 def main():

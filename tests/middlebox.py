@@ -23,6 +23,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from program import Program
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
 POLICY, RARE = "interval=500ms timeout=500ms tries=3 jitter=0%", "interval=10s timeout=500ms tries=3"
@@ -196,21 +198,6 @@ class Events:
         return None
 
 
-def end(process):
-    for name in (signal.SIGCONT, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, name)
-        except ProcessLookupError:
-            pass
-    process.wait()
-
-
-def start(stack, command, **more):
-    process = subprocess.Popen(command, start_new_session=True, **more)
-    stack.callback(end, process)
-    return process
-
-
 def listening(ports):
     """Whether somebody listens at each of these ports, after a while."""
     end = time.monotonic() + PATIENCE_S
@@ -288,17 +275,17 @@ def behind(name, way, library):
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hbeat-")))
         environment = {**os.environ, "HBEAT_LIBRARY": str(library), "PYTHONPATH": str(ROOT / "bindings" / "python")}
-        peer = start(stack, [sys.executable, __file__, "serve"], env=environment, stdout=subprocess.PIPE)
-        peer.stdout.readline()
-        log = stack.enter_context(open(place / "log", "w+"))
+        peer = Program(sys.executable, __file__, "serve", env=environment)
+        stack.callback(peer.end)
+        peer.until("listening", PATIENCE_S)
         command, ports = way.start(place)
-        start(stack, list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        proxy = Program(*command, stderr=subprocess.STDOUT)
+        stack.callback(proxy.end)
         if not listening(ports):
-            log.seek(0)
-            print(f"{name} does not listen:\n{log.read()}")
+            print(f"{name} does not listen:\n{''.join(proxy.lines)}")
             return [False]
         results = [
-            fault_behind(name, way, "peer stopped", lambda: os.killpg(peer.pid, signal.SIGSTOP), lambda: os.killpg(peer.pid, signal.SIGCONT), True),
+            fault_behind(name, way, "peer stopped", lambda: peer.signal(signal.SIGSTOP), lambda: peer.signal(signal.SIGCONT), True),
             # The peer's own kernel probes the proxy, and is cut off as well.
             fault_behind(name, way, "peer cut off", cut, lambda: nft("delete table inet faults"), False),
         ]

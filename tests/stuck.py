@@ -6,13 +6,13 @@
 What the peer sees of the deadlock is what the program's policy chose (on_no_progress): a flag, silence, or nothing; the
 program itself is told of it by a thread that is none of those two. Ends with one line of sums."""
 import os
-import queue
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+from program import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
@@ -47,37 +47,6 @@ def program(endpoint, way):
         print(event.type.name, flush=True)
 
 
-class Lines:
-    """The program, and what it printed."""
-
-    def __init__(self, endpoint, way):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
-        self.process = subprocess.Popen([sys.executable, __file__, "program", endpoint, way], env=environment,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.queue = queue.Queue()
-        threading.Thread(target=lambda: [self.queue.put(line.strip()) for line in self.process.stdout], daemon=True).start()
-
-    def until(self, wanted):
-        try:
-            while self.queue.get(timeout=PATIENCE_S) != wanted:
-                pass
-            return True
-        except queue.Empty:
-            return False
-
-    def deadlock(self):
-        self.process.stdin.write("now\n")
-        self.process.stdin.flush()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def end(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-
-
 def happens(engine, patience):
     """The first DOWN within so many seconds."""
     end = time.monotonic() + patience
@@ -88,12 +57,20 @@ def happens(engine, patience):
     return None
 
 
+def deadlock(program):
+    program.say("now")
+
+
+def stopped(program):
+    program.signal(signal.SIGSTOP)
+
+
 # What is done to the program, what its policy says, the cause that the peer reads, and after how long at the latest.
 STORIES = [
-    ("deadlock", "flag", "peer_app_not_responding", PROGRESS_S + LATEST_S),
-    ("deadlock", "stop", "no_answer", PROGRESS_S + LATEST_S),
-    ("deadlock", "go_on", None, 3 * (PROGRESS_S + LATEST_S)),
-    ("stop", "flag", "no_answer", LATEST_S),
+    (deadlock, "flag", "peer_app_not_responding", PROGRESS_S + LATEST_S),
+    (deadlock, "stop", "no_answer", PROGRESS_S + LATEST_S),
+    (deadlock, "go_on", None, 3 * (PROGRESS_S + LATEST_S)),
+    (stopped, "flag", "no_answer", LATEST_S),
 ]
 
 
@@ -101,22 +78,23 @@ def story(deed, way, cause, within):
     import hbeat
     with hbeat.Engine() as engine:
         listener = engine.listen("tcp://127.0.0.1:0", BEATS)
-        program = Lines(listener.endpoint, way)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
+        program = Program(sys.executable, __file__, "program", listener.endpoint, way, env=environment)
         try:
-            came_up = program.until("UP")
+            came_up = program.until("^UP", PATIENCE_S)
             # Twice its limit: who works is not blamed.
             calm = happens(engine, 2 * PROGRESS_S) is None
             begun = time.monotonic()
-            getattr(program, deed)()
+            deed(program)
             down = happens(engine, within if cause is None else PATIENCE_S)
             after = time.monotonic() - begun
-            told = deed == "stop" or program.until("APP_NOT_RESPONDING")
+            told = deed is stopped or program.until("^APP_NOT_RESPONDING", PATIENCE_S)
         finally:
             program.end()
     happened = f"DOWN {down.cause.name.lower()}" if down else "UP"
     expected = f"DOWN {cause}" if cause else "UP"
     good = came_up and calm and told and happened == expected and (cause is None or after <= within + NOISE_S)
-    print(f"{deed:<11}{way:<16}{expected:<30}{within:<8.1f}{happened:<30}{after:<7.2f}{'' if good else 'FAILED'}".rstrip(), flush=True)
+    print(f"{deed.__name__:<11}{way:<16}{expected:<30}{within:<8.1f}{happened:<30}{after:<7.2f}{'' if good else 'FAILED'}".rstrip(), flush=True)
     return good
 
 

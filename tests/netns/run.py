@@ -7,19 +7,18 @@ over a cable that loses packets live on; and without beats the kernel takes its 
 
 Needs root, ip and nft; skipped with a line where it cannot make namespaces. Nothing leaves the machine."""
 import os
-import queue
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "bindings" / "python"))
+sys.path[:0] = [str(ROOT / "bindings" / "python"), str(ROOT / "tests")]
+from program import Program
 HERE, THERE = f"hbeat{os.getpid()}a", f"hbeat{os.getpid()}b"
 ADDRESS, PORT, CROWD_PORT, NARROW_PORT = "10.213.77.2", 7700, 7702, 7703
 POLICY = "interval=500ms timeout=500ms tries=3 jitter=0%"
@@ -129,8 +128,7 @@ def run(*command, check=True):
 
 def inside(namespace, word):
     environment = {**os.environ, "HBEAT_LIBRARY": str(LIBRARY), "PYTHONPATH": str(ROOT / "bindings" / "python")}
-    return subprocess.Popen(["ip", "netns", "exec", namespace, sys.executable, __file__, word], env=environment,
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    return Program("ip", "netns", "exec", namespace, sys.executable, __file__, word, env=environment)
 
 
 def nft(rule, hook="input"):
@@ -145,39 +143,24 @@ def no_nft():
 
 class World:
     def __init__(self):
-        self.peer = self.start_peer()
+        self.restart_peer()
         self.client = inside(HERE, "dial")
-        self.lines = queue.Queue()
-        threading.Thread(target=lambda: [self.lines.put(line) for line in self.client.stdout], daemon=True).start()
-
-    def start_peer(self):
-        peer = inside(THERE, "serve")
-        peer.stdout.readline()
-        return peer
-
-    def until(self, kinds):
-        """The next event of one of these kinds: moment, kind, cause, state and retransmissions that the kernel told."""
-        end = time.monotonic() + PATIENCE_S
-        while (left := end - time.monotonic()) > 0:
-            try:
-                at, kind, cause, kernel = self.lines.get(timeout=left).split()
-            except queue.Empty:
-                break
-            if kind in kinds:
-                return float(at), kind, cause, kernel
-        return None, "nothing", "-", "-"
 
     def restart_peer(self):
-        self.peer = self.start_peer()
+        self.peer = inside(THERE, "serve")
+        self.peer.next("listening", PATIENCE_S)
+
+    def until(self, kind):
+        """The next event of that kind: moment, kind, cause, state and retransmissions that the kernel told."""
+        found = self.client.next(rf"^\S+ {kind} .*", PATIENCE_S)
+        if found is None:
+            return None, "nothing", "-", "-"
+        at, kind, cause, kernel = found[0].split()
+        return float(at), kind, cause, kernel
 
     def end(self):
-        for process in (self.peer, self.client):
-            for name in (signal.SIGCONT, signal.SIGKILL):
-                try:
-                    os.killpg(process.pid, name)
-                except ProcessLookupError:
-                    pass
-            process.wait()
+        self.peer.end()
+        self.client.end()
 
 
 def lay_cable():
@@ -195,7 +178,7 @@ def lay_cable():
 def faults(world):
     """Name, how it comes, how it goes, the causes that are right."""
     cable = ["ip", "-n", THERE, "link", "set", "cable"]
-    peer = lambda name: lambda: os.killpg(world.peer.pid, name)
+    peer = lambda name: lambda: world.peer.signal(name)
     yield "cable pulled", lambda: run(*cable, "down"), lambda: run(*cable, "up"), {"no_answer"}
     yield "dropped one way", lambda: nft(f"tcp dport {PORT} drop"), no_nft, {"no_answer"}
     yield "address gone", lambda: run("ip", "-n", THERE, "addr", "del", f"{ADDRESS}/24", "dev", "cable"), \
@@ -207,35 +190,31 @@ def faults(world):
 
 def window():
     """A peer that reads no more, until its window is shut: the kernel asks for ever whether it is open, and is answered."""
-    with inside(THERE, "narrow") as peer, inside(HERE, "full") as link:
-        try:
-            assert peer.stdout.readline() == "listening\n" and link.stdout.readline() == "up\n"
+    with inside(THERE, "narrow") as peer:
+        peer.next("listening", PATIENCE_S)
+        with inside(HERE, "full") as link:
+            assert link.next("up", PATIENCE_S)
             time.sleep(2)
             begun = time.monotonic()
-            os.killpg(peer.pid, signal.SIGSTOP)
-            at, cause, kernel, queued = link.stdout.readline().split()
-            after = float(at) - begun
-            good = cause == "no_answer" and after <= LATEST_S + NOISE_S and kernel == "1/0" and int(queued) > 0
-            print(f"{'window shut':<18}{'no_answer':<24}{LATEST_S:<10.1f}{'DOWN ' + cause:<24}{after:<10.2f}{kernel:<23}"
-                  f"{queued} octets queued{'' if good else '  FAILED'}")
-            return good
-        finally:
-            for process in (peer, link):
-                os.killpg(process.pid, signal.SIGKILL)
+            peer.signal(signal.SIGSTOP)
+            at, cause, kernel, queued = link.next(".+", PATIENCE_S)[0].split()
+    after = float(at) - begun
+    good = cause == "no_answer" and after <= LATEST_S + NOISE_S and kernel == "1/0" and int(queued) > 0
+    print(f"{'window shut':<18}{'no_answer':<24}{LATEST_S:<10.1f}{'DOWN ' + cause:<24}{after:<10.2f}{kernel:<23}"
+          f"{queued} octets queued{'' if good else '  FAILED'}")
+    return good
 
 
 def ask(process):
-    process.stdin.write("go\n")
-    process.stdin.flush()
-    return process.stdout.readline().split(maxsplit=2)
+    process.say("go")
+    return process.next(".+", PATIENCE_S)[0].split(maxsplit=2)
 
 
 def lossy():
     """Many links over a cable that loses packets both ways: not one is given up at 5 %; at 30 % it is told what happens."""
-    links = inside(HERE, "crowd")
-    try:
-        assert links.stdout.readline() == "up\n"
-        good = True
+    good = True
+    with inside(HERE, "crowd") as links:
+        assert links.next("up", PATIENCE_S)
         for percent in (5, 30):
             for hook in ("input", "output"):
                 nft(f"numgen random mod 100 < {percent} drop", hook)
@@ -247,31 +226,23 @@ def lossy():
             happened = f"{downs} DOWN, {suspects} SUSPECT"
             print(f"{f'{percent} % lost':<18}{expected:<24}{'-':<10}{happened:<24}{'-':<10}{LOSSY_LINKS} links, {LOSSY_S} s"
                   f"{'' if right else '  FAILED'}")
-        return good
-    finally:
-        os.killpg(links.pid, signal.SIGKILL)
-        links.wait()
+    return good
 
 
 def in_flight():
     """Data on the way when the cable is pulled: what the kernel makes of it, without beats."""
-    sockets = inside(HERE, "plain")
     cable = ["ip", "-n", THERE, "link", "set", "cable"]
-    try:
-        assert sockets.stdout.readline() == "up\n"
+    with inside(HERE, "plain") as sockets:
+        assert sockets.next("up", PATIENCE_S)
         run(*cable, "down")
         after, established, error = ask(sockets)
         run(*cable, "up")
-        error = error.strip()
-        on_time = KERNEL_S - 0.5 <= float(after) <= KERNEL_S + NOISE_S + 2.0 and error == os.strerror(110)
-        alone = established == "True"
-        print(f"{'USER_TIMEOUT':<18}{'timed out':<24}{KERNEL_S:<10.1f}{error[:23]:<24}{after:<10}data in flight, no beats{'' if on_time else '  FAILED'}")
-        print(f"{'kernel alone':<18}{'minutes':<24}{'-':<10}{'established' if alone else 'not established':<24}{f'> {KERNEL_LONG_S:.0f}':<10}"
-              f"data in flight, no beats{'' if alone else '  FAILED'}")
-        return on_time and alone
-    finally:
-        os.killpg(sockets.pid, signal.SIGKILL)
-        sockets.wait()
+    on_time = KERNEL_S - 0.5 <= float(after) <= KERNEL_S + NOISE_S + 2.0 and error == os.strerror(110)
+    alone = established == "True"
+    print(f"{'USER_TIMEOUT':<18}{'timed out':<24}{KERNEL_S:<10.1f}{error[:23]:<24}{after:<10}data in flight, no beats{'' if on_time else '  FAILED'}")
+    print(f"{'kernel alone':<18}{'minutes':<24}{'-':<10}{'established' if alone else 'not established':<24}{f'> {KERNEL_LONG_S:.0f}':<10}"
+          f"data in flight, no beats{'' if alone else '  FAILED'}")
+    return on_time and alone
 
 
 def main():
@@ -290,15 +261,15 @@ def main():
             return 0
         world = World()
         print(f"{'fault':<18}{'expected':<24}{'within':<10}{'what happened':<24}{'after':<10}{'tcp state/retransmits':<23}up again")
-        if world.until({"UP"})[1] != "UP":
+        if world.until("UP")[1] != "UP":
             print("the link did not come up")
         for name, come, go, causes in faults(world):
             begun = time.monotonic()
             come()
-            at, kind, cause, kernel = world.until({"DOWN"})
+            at, kind, cause, kernel = world.until("DOWN")
             after = at - begun if at else PATIENCE_S
             go()
-            again = world.until({"UP"})[1] == "UP"
+            again = world.until("UP")[1] == "UP"
             good = kind == "DOWN" and cause in causes and after <= LATEST_S + NOISE_S and again and kernel != "-"
             # What the beats found out, the kernel did not.
             good &= name != "cable pulled" or re.fullmatch(r"1/[1-9]\d*", kernel) is not None
