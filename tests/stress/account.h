@@ -22,6 +22,7 @@ enum { RECORDS = 200000 };
 struct record {
     hbeat_link link;        /* 0 until open returned, and for ever if it failed */
     void *connection;       /* its link_data */
+    int carried;            /* by hbeat: what the application would read or write is refused */
     uint64_t closed_ticket; /* drawn after close returned OK */
     int closes;             /* that returned OK */
     int reports;            /* report_down that returned OK */
@@ -41,7 +42,7 @@ struct account {
     unsigned used;      /* records handed out, failed opens included; may run past RECORDS */
     uint64_t tickets;   /* orders what threads and lanes do */
     uint64_t ends[2];   /* of each lane: the ticket drawn when its latest callback ended */
-    uint64_t opens, refused, closes, reports, downs, last_events, events;
+    uint64_t opens, refused, closes, reports, downs, carried_ups, last_events, events;
 };
 
 static uint64_t seed;
@@ -116,6 +117,7 @@ static inline struct record *account_event(struct account *account, const hbeat_
         if (ADD(record->downs, 1) != 1) fail("two DOWN of one link");
     } else if (event->type == HBEAT_EVENT_UP || event->type == HBEAT_EVENT_SUSPECT) {
         if (LOAD(record->downs) != 0) fail("%s after DOWN", hbeat_event_name(event->type));
+        if (record->carried && event->type == HBEAT_EVENT_UP) ADD(account->carried_ups, 1);
     }
     return record;
 }

@@ -3,8 +3,9 @@
 #ifndef OPERATIONS_H
 #define OPERATIONS_H
 #include "account.h"
+#include <sys/socket.h>
 
-enum { ENTRIES = 512, FOREIGN = 8, POLICIES = 12 };
+enum { ENTRIES = 512, FOREIGN = 8, POLICIES = 12, LISTENERS = 8, KEYS = 3 };
 
 struct way {
     const char *name;
@@ -18,6 +19,7 @@ struct world {
     hbeat_engine *engine;
     struct account account;
     struct record *entries[ENTRIES]; /* the links in use: each thread opens into its own, all use all */
+    hbeat_listener listeners[LISTENERS]; /* those that are open, or were */
     pthread_mutex_t pulling;         /* who pulls has dealt with a batch before the next one is pulled */
     int has_release;
     int leaves_rest; /* to free, with release: nobody pulls after the stop */
@@ -71,6 +73,7 @@ struct target {
 static inline struct target target_of(struct record *record) {
     hbeat_link link = record ? LOAD(record->link) : 0;
     struct target target = {link ? record : NULL, link, ALLOW(OK) | ALLOW(ERR_NO_LINK) | ALLOW(ERR_STOPPED)};
+    if (target.record && record->carried) target.allowed |= ALLOW(ERR_WRONG_MODE);
     return target;
 }
 
@@ -110,29 +113,20 @@ static inline void do_close_of(struct world *world, struct target target) {
 
 static inline void do_close(struct world *world, struct actor *actor) { do_close_of(world, target_pick(world, actor)); }
 
-static inline void do_open(struct world *world, struct actor *actor) {
-    static const char *const protocols[] = {"none", "cmpp", "cmpp", "heart"};
-    struct record *record = account_record(&world->account);
-    if (!record) return;
+/* What stands behind a link that is to be opened. */
+static inline struct connection *connect_record(struct world *world, struct record *record) {
     struct connection *connection = (struct connection *)malloc(sizeof *connection);
-    hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
-    char name[32];
-    hbeat_link link = 0;
     connection->account = &world->account;
     connection->record = record;
     connection->lives = LIVES;
     record->connection = connection;
-    snprintf(name, sizeof name, "l%u", below(actor, 1000));
-    how.name = below(actor, 4) ? name : NULL;
-    how.protocol = protocols[below(actor, 4)];
-    how.link_data = connection;
-    how.start_paused = below(actor, 8) == 0;
-    how.events = below(actor, 4) ? 0 : HBEAT_EVENTS_ALL;
-    how.fd = below(actor, 4) ? -1 : observed[below(actor, 2)];
-    hbeat_status status = hbeat_link_open(world->engine, &policies[below(actor, POLICIES)], &how, &link);
-    expect(world, "open", status, ALLOW(OK) | ALLOW(ERR_AGAIN) | ALLOW(ERR_LIMIT) | ALLOW(ERR_STOPPED));
+    return connection;
+}
+
+/* What came of opening it; one that is open takes the place of another. */
+static inline void opened(struct world *world, struct actor *actor, struct record *record, hbeat_status status, hbeat_link link) {
     if (status != HBEAT_OK) {
-        free(connection);
+        free(record->connection);
         ADD(world->account.refused, 1);
         return;
     }
@@ -141,6 +135,103 @@ static inline void do_open(struct world *world, struct actor *actor) {
     struct record **entry = &world->entries[below(actor, ENTRIES / 8) * 8 + (unsigned)actor->number % 8];
     struct record *before = __atomic_exchange_n(entry, record, __ATOMIC_SEQ_CST);
     if (before && below(actor, 32)) do_close_of(world, target_of(before));
+}
+
+static inline void do_open(struct world *world, struct actor *actor) {
+    static const char *const protocols[] = {"none", "cmpp", "cmpp", "heart"};
+    struct record *record = account_record(&world->account);
+    if (!record) return;
+    hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
+    char name[32];
+    hbeat_link link = 0;
+    snprintf(name, sizeof name, "l%u", below(actor, 1000));
+    how.name = below(actor, 4) ? name : NULL;
+    how.protocol = protocols[below(actor, 4)];
+    how.link_data = connect_record(world, record);
+    how.start_paused = below(actor, 8) == 0;
+    how.events = below(actor, 4) ? 0 : HBEAT_EVENTS_ALL;
+    how.fd = below(actor, 4) ? -1 : observed[below(actor, 2)];
+    hbeat_status status = hbeat_link_open(world->engine, &policies[below(actor, POLICIES)], &how, &link);
+    expect(world, "open", status, ALLOW(OK) | ALLOW(ERR_AGAIN) | ALLOW(ERR_LIMIT) | ALLOW(ERR_STOPPED));
+    opened(world, actor, record, status, link);
+}
+
+static inline uint32_t only_threads(struct world *world, uint32_t allowed) {
+    return world->way.run == HBEAT_RUN_APPLICATION ? ALLOW(ERR_WRONG_MODE) | ALLOW(ERR_STOPPED) : allowed;
+}
+
+/* One or two of a few keys. */
+static inline size_t some_keys(struct actor *actor, hbeat_key keys[2]) {
+    static const unsigned char octets[KEYS][16] = {{1}, {2}, {3}};
+    unsigned first = below(actor, KEYS);
+    for (unsigned i = 0; i < 2; i++) {
+        hbeat_key key = {sizeof key, (first + i) % KEYS, octets[(first + i) % KEYS], sizeof octets[0]};
+        keys[i] = key;
+    }
+    return 1 + below(actor, 2);
+}
+
+static inline void do_set_keys(struct world *world, struct actor *actor) {
+    hbeat_key keys[2];
+    struct target target = target_pick(world, actor);
+    size_t count = some_keys(actor, keys);
+    hbeat_status status = hbeat_link_set_keys(world->engine, target.link, keys, count);
+    expect(world, "set_keys", status, target.allowed | (target.record ? ALLOW(ERR_WRONG_MODE) : 0));
+}
+
+/* Both ends of a connection are handed over: two links that beat at each other, sealed or not. */
+static inline void do_adopt(struct world *world, struct actor *actor) {
+    hbeat_key keys[2];
+    int ends[2];
+    hbeat_link_options how = HBEAT_LINK_OPTIONS_INIT;
+    how.key_count = below(actor, 2) ? some_keys(actor, keys) : 0;
+    how.keys = how.key_count > 0 ? keys : NULL;
+    how.protocol = "heart";
+    how.events = below(actor, 4) ? 0 : HBEAT_EVENTS_ALL;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return;
+    for (int i = 0; i < 2; i++) {
+        struct record *record = account_record(&world->account);
+        hbeat_link link = 0;
+        hbeat_status status = HBEAT_ERR_LIMIT;
+        if (record) {
+            record->carried = 1;
+            how.link_data = connect_record(world, record);
+            status = hbeat_link_adopt(world->engine, ends[i], &policies[below(actor, POLICIES)], &how, &link);
+            uint32_t refusals = ALLOW(ERR_AGAIN) | ALLOW(ERR_LIMIT) | ALLOW(ERR_STOPPED) | ALLOW(ERR_INVALID);
+            expect(world, "adopt", status, only_threads(world, ALLOW(OK) | refusals));
+            opened(world, actor, record, status, link);
+        }
+        if (status != HBEAT_OK) close(ends[i]);
+    }
+}
+
+/* One more, in the place of another. Nobody dials it: what it accepted, the books would not know. */
+static inline void do_listen(struct world *world, struct actor *actor) {
+    static const char *const endpoints[] = {"tcp://127.0.0.1:0", "udp://127.0.0.1:0"};
+    hbeat_key keys[2];
+    hbeat_listener_options how;
+    hbeat_listener listener = 0;
+    memset(&how, 0, sizeof how);
+    how.struct_size = sizeof how;
+    how.key_count = below(actor, 2) ? some_keys(actor, keys) : 0;
+    how.keys = how.key_count > 0 ? keys : NULL;
+    hbeat_status status =
+        hbeat_listener_open(world->engine, endpoints[below(actor, 2)], &policies[below(actor, POLICIES)], &how, &listener);
+    expect(world, "listener_open", status, only_threads(world, ALLOW(OK) | ALLOW(ERR_INVALID) | ALLOW(ERR_STOPPED)));
+    if (status != HBEAT_OK) return;
+    hbeat_listener before = __atomic_exchange_n(&world->listeners[below(actor, LISTENERS)], listener, __ATOMIC_SEQ_CST);
+    if (before) expect(world, "listener_close", hbeat_listener_close(world->engine, before), ALLOW(OK) | ALLOW(ERR_NO_LINK));
+}
+
+static inline void do_listener(struct world *world, struct actor *actor) {
+    hbeat_listener listener = below(actor, 4) ? LOAD(world->listeners[below(actor, LISTENERS)]) : draw(actor);
+    hbeat_listener_info info;
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    hbeat_status status = hbeat_listener_info_get(world->engine, listener, &info);
+    expect(world, "listener_info", status, ALLOW(OK) | ALLOW(ERR_NO_LINK) | ALLOW(ERR_STOPPED));
+    if (status == HBEAT_OK && (info.listener != listener || info.accepted > 0)) fail("info of another listener");
+    if (below(actor, 4) == 0) expect(world, "listener_close", hbeat_listener_close(world->engine, listener), ALLOW(OK) | ALLOW(ERR_NO_LINK));
 }
 
 static inline void do_start(struct world *world, struct actor *actor) {
@@ -261,7 +352,8 @@ static inline void do_report_down(struct world *world, struct actor *actor) {
 
 static inline void do_set_policy(struct world *world, struct actor *actor) {
     struct target target = target_pick(world, actor);
-    expect(world, "set_policy", hbeat_link_set_policy(world->engine, target.link, &policies[below(actor, POLICIES)]), target.allowed);
+    uint32_t allowed = target.allowed | (target.record && target.record->carried ? ALLOW(ERR_INVALID) : 0); /* observe_only */
+    expect(world, "set_policy", hbeat_link_set_policy(world->engine, target.link, &policies[below(actor, POLICIES)]), allowed);
 }
 
 /* A few states over and over, so that some are news and some are not. */
@@ -405,6 +497,10 @@ static struct operation operations[] = {
     {"start", 4, do_start, 0},
     {"unsent", 3, do_unsent, 0},
     {"set_policy", 3, do_set_policy, 0},
+    {"adopt", 2, do_adopt, 0},
+    {"listen", 1, do_listen, 0},
+    {"listener", 1, do_listener, 0},
+    {"set_keys", 2, do_set_keys, 0},
     {"set_state", 3, do_set_state, 0},
     {"peer_state", 3, do_peer_state, 0},
     {"set_data", 1, do_set_data, 0},

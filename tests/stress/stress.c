@@ -29,7 +29,7 @@ enum { WAY_COUNT = sizeof WAYS / sizeof WAYS[0] };
 static uint64_t operations_wanted = 10000000;
 static unsigned rounds_wanted = 12, patience_s = 60;
 static uint64_t steps, shares_done; /* progress, for the watchdog: of the main thread, and of the workers' shares */
-static uint64_t all_opens, all_refused, all_closes, all_reports, all_downs, all_events;
+static uint64_t all_opens, all_refused, all_closes, all_reports, all_downs, all_carried_ups, all_events;
 
 static void sleep_us(unsigned us) {
     struct timespec pause = {us / 1000000, us % 1000000 * 1000};
@@ -302,6 +302,7 @@ static void add_up(struct account *account) {
     all_closes += account->closes;
     all_reports += account->reports;
     all_downs += account->downs;
+    all_carried_ups += account->carried_ups;
     all_events += account->events + account->last_events;
 }
 
@@ -442,11 +443,13 @@ int main(int count, char **words) {
         run_round(&WAYS[i % WAY_COUNT], operations_wanted / rounds_wanted / WORKERS + 1);
     }
     look_at_bystander();
+    if (all_carried_ups == 0) fail("no link that hbeat carries came UP");
     for (int i = 0; i < OPERATIONS; i++) printf("%s%llu %s", i ? ", " : "", (unsigned long long)operations[i].count, operations[i].name);
     printf("\n%llu operations, %llu of them before the stops, those of callbacks not counted\n",
            (unsigned long long)operations_done, (unsigned long long)shares_done);
-    printf("%llu opens (%llu refused), %llu closes, %llu reports, %llu DOWN, %llu events\n", (unsigned long long)all_opens, (unsigned long long)all_refused,
-           (unsigned long long)all_closes, (unsigned long long)all_reports, (unsigned long long)all_downs, (unsigned long long)all_events);
+    printf("%llu opens (%llu refused), %llu closes, %llu reports, %llu DOWN, %llu UP of links that hbeat carries, %llu events\n",
+           (unsigned long long)all_opens, (unsigned long long)all_refused, (unsigned long long)all_closes, (unsigned long long)all_reports, (unsigned long long)all_downs,
+           (unsigned long long)all_carried_ups, (unsigned long long)all_events);
     printf("%u passed, 0 failed, 0 skipped\n", rounds_wanted);
     return 0;
 }
