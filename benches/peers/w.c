@@ -375,6 +375,18 @@ static void touch_hbeat_clock(void)
             die("hbeat_link_received");
 }
 
+/* As many at once as share a reading of the clock elsewhere. */
+static void touch_hbeat_many(void)
+{
+    for (uint32_t left = touches, at = 0, count; left > 0; left -= count, at = at + count == links ? 0 : at + count) {
+        count = left < CLOCK_EACH ? left : CLOCK_EACH;
+        if (count > links - at)
+            count = links - at;
+        if (hbeat_links_received(engine, ids_in_order + at, count, hbeat_now_ns()) < 0)
+            die("hbeat_links_received");
+    }
+}
+
 static void touch_heap(void)
 {
     uint64_t now = 0;
@@ -405,7 +417,7 @@ static void touch_again(void)
 }
 #endif
 
-enum { FLOOR, FLOOR_CLOCK, FLOOR_COARSE, HBEAT, HBEAT_CLOCK, HEAP, LAZY, AGAIN, TOUCHERS };
+enum { FLOOR, FLOOR_CLOCK, FLOOR_COARSE, HBEAT, HBEAT_MANY, HBEAT_CLOCK, HEAP, LAZY, AGAIN, TOUCHERS };
 
 static const struct {
     const char *name;
@@ -415,6 +427,7 @@ static const struct {
     { "floor, clock at each touch", touch_floor_clock },
     { "floor, coarse clock at each touch", touch_floor_coarse },
     { "hbeat_link_received, caller's time", touch_hbeat },
+    { "hbeat_links_received, 64 at once", touch_hbeat_many },
     { "hbeat_link_received, now_ns = 0", touch_hbeat_clock },
     { "heap, entry moved", touch_heap },
 #ifdef WITH_EV

@@ -1210,6 +1210,16 @@ class engine {
     /* The link with that id. */
     link_ref ref(hbeat_link id) const noexcept { return link_ref(core_, id); }
 
+    /* A complete message of each of these arrived: link_ref::received of many at once, by their ids. */
+    code received(const std::vector<hbeat_link> &links, time_point at = time_point()) const {
+        status s;
+        received(links, at, s);
+        return s.check();
+    }
+    code received(const std::vector<hbeat_link> &links, time_point at, status &s) const noexcept {
+        return settle(s, hbeat_links_received(raw(), links.data(), static_cast<std::uint32_t>(links.size()), detail::ns_of(at)));
+    }
+
     /* Those that are open. */
     HBEAT_NODISCARD std::vector<link_ref> links() const {
         status s;

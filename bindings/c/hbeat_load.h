@@ -36,7 +36,7 @@ extern "C" {
     X(backoff_refused) X(backoff_reserve) X(engine_new) X(engine_stop) X(engine_free) X(engine_quiesce) \
     X(engine_health) X(engine_links) X(engine_now) X(engine_wait) X(engine_fd) X(engine_drive) \
     X(engine_next_deadline) X(engine_advance) X(state_name) X(cause_name) X(event_name) X(event_text) \
-    X(link_open) X(link_dial) X(link_adopt) X(link_start) X(link_pause) X(link_close) X(link_received) X(link_sent) X(link_feed) \
+    X(link_open) X(link_dial) X(link_adopt) X(link_start) X(link_pause) X(link_close) X(link_received) X(links_received) X(link_sent) X(link_feed) \
     X(link_take) X(link_unsent) X(link_answer_received) X(link_beat_received) X(link_report_down) \
     X(link_set_policy) X(link_info) X(link_feed_sent) X(link_beat_sent) X(link_set_data) \
     X(link_set_keys) X(link_set_state) X(link_peer_state) X(keepalive_set) X(keepalive_get) \
@@ -215,6 +215,7 @@ HBEAT_LOAD_FUNCTION hbeat_status hbeat_load(const char *path)
 #define hbeat_link_pause (hbeat_load_table()->link_pause)
 #define hbeat_link_close (hbeat_load_table()->link_close)
 #define hbeat_link_received (hbeat_load_table()->link_received)
+#define hbeat_links_received (hbeat_load_table()->links_received)
 #define hbeat_link_sent (hbeat_load_table()->link_sent)
 #define hbeat_link_feed (hbeat_load_table()->link_feed)
 #define hbeat_link_take (hbeat_load_table()->link_take)

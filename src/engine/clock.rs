@@ -46,12 +46,17 @@ impl Clock {
     }
 
     pub fn now_ns(&self) -> u64 {
-        let now_ns = match &self.manual_ns {
-            Some(manual_ns) => manual_ns.load(Ordering::Acquire),
-            None => sys::monotonic_ns(),
-        };
+        let now_ns = self.read_ns();
         self.seen_ns.store(now_ns, Ordering::Relaxed);
         now_ns
+    }
+
+    /// The same for who reads it so often that to write it down would cost more.
+    pub fn read_ns(&self) -> u64 {
+        match &self.manual_ns {
+            Some(manual_ns) => manual_ns.load(Ordering::Acquire),
+            None => sys::monotonic_ns(),
+        }
     }
 
     /// Moves the manual clock; it never goes back.
@@ -88,6 +93,16 @@ impl Clock {
         let back_ns = last_ns.wrapping_sub(now_ns);
         // 0 lies as far back as there is.
         if back_ns < last_ns.min(PAST_NS) { now_ns } else { self.settle_ns(now_ns) }
+    }
+
+    /// The stamp of a caller's time that needs no second look, which is nearly every one but 0.
+    #[inline(always)]
+    pub fn plain_stamp(&self, now_ns: u64) -> Option<Stamp> {
+        let last_ns = self.seen_ns.load(Ordering::Relaxed).saturating_add(self.ahead_ns);
+        let plain = last_ns.wrapping_sub(now_ns) < last_ns.min(PAST_NS);
+        let since_ns = now_ns.checked_sub(self.origin_ns).filter(|_| plain)?;
+        let up_ns = since_ns + (NS_PER_MS - 1);
+        Some(Stamp((up_ns / NS_PER_MS) as u32))
     }
 
     #[cold]

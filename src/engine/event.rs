@@ -10,6 +10,7 @@ use std::sync::Arc;
 /// The id of a link: never 0, never used again for another link that matters (see `table`), safe for ever.
 /// Shard 8 bits, generation 28 bits, index 28 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(transparent)]
 pub struct LinkId(pub u64);
 
 /// What happened. The numbers are those of the C header.

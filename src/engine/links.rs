@@ -13,7 +13,7 @@ use super::listener::ListenerId;
 use super::options::{LinkData, LinkOptions, Reconnect, Run};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
-use super::table::{Key, Words, beat, forward};
+use super::table::{Glance, Key, Words, beat, forward};
 use super::talk::Talk;
 use super::{Engine, Inner};
 use crate::core::{Agreed, Cause, Policy, Stamp, State};
@@ -21,6 +21,9 @@ use crate::net::{self, Endpoint};
 use crate::wire::{Keys, Protocol};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// So many links are looked at side by side: as many as the processor fetches at once, and not many more.
+const BLOCK: usize = 16;
 
 /// What `take` gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -439,6 +442,47 @@ impl Engine {
     /// [`Code::NoLink`], [`Code::Stopped`].
     #[inline]
     pub fn received(&self, link: LinkId, now_ns: u64) -> Result<(), Code> {
+        if self.received_plainly(link, now_ns) { Ok(()) } else { self.received_somehow(link, now_ns) }
+    }
+
+    /// The same of many links at once: their memory is fetched side by side, which makes it several times as fast.
+    ///
+    /// # Errors
+    /// As [`received`](Self::received), where some of them are not open; it is noted of all others.
+    pub fn received_all(&self, links: &[LinkId], now_ns: u64) -> Result<(), Code> {
+        let now_ns = if now_ns == 0 { self.inner.clock.read_ns() } else { now_ns };
+        let at = self.inner.clock.plain_stamp(now_ns);
+        let mut result = Ok(());
+        for block in links.chunks(BLOCK) {
+            let mut glances = [None; BLOCK];
+            glances.iter_mut().zip(block).for_each(|(glance, &link)| *glance = self.glance(link));
+            for (glance, &link) in glances.iter().zip(block) {
+                let plain = glance.zip(at).is_some_and(|(glance, at)| glance.received(link.key(), at));
+                if !plain {
+                    result = self.received_somehow(link, now_ns).and(result);
+                }
+            }
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn glance(&self, link: LinkId) -> Option<Glance<'_>> {
+        self.inner.shards.get(link.shard())?.table.glance(link.key().index)
+    }
+
+    /// What nearly every call comes to: a plain time, an open link, nothing later that is known. It cannot panic.
+    #[inline(always)]
+    pub(crate) fn received_plainly(&self, link: LinkId, now_ns: u64) -> bool {
+        let Some(at) = self.inner.clock.plain_stamp(now_ns) else { return false };
+        self.glance(link).is_some_and(|glance| glance.received(link.key(), at))
+    }
+
+    #[cold]
+    pub(crate) fn received_somehow(&self, link: LinkId, now_ns: u64) -> Result<(), Code> {
+        if now_ns == 0 && self.received_plainly(link, self.inner.clock.read_ns()) {
+            return Ok(());
+        }
         let at = self.inner.stamp(now_ns).0;
         let now = || self.inner.now();
         let received = self.inner.shard(link).is_some_and(|shard| shard.table.received(link.key(), at, now));

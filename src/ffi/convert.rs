@@ -197,16 +197,16 @@ pub(super) unsafe fn put_text(
     Ok(())
 }
 
-/// Bytes that come in.
+/// Bytes, or other values, that come in.
 ///
 /// # Safety
-/// `length` bytes can be read at `pointer` during the call.
-pub(super) unsafe fn bytes<'a>(pointer: *const u8, length: usize, name: &str) -> Result<&'a [u8], Failure> {
+/// `length` values can be read at `pointer` during the call.
+pub(super) unsafe fn values<'a, T>(pointer: *const T, length: usize, name: &str) -> Result<&'a [T], Failure> {
     if length == 0 {
         return Ok(&[]);
     }
     check_output(pointer.cast_mut(), name)?;
-    check_length(length)?;
+    check_length(length.saturating_mul(size_of::<T>()))?;
     // SAFETY: as for this function; the length is one that a slice can have.
     Ok(unsafe { slice::from_raw_parts(pointer, length) })
 }
@@ -385,9 +385,9 @@ mod tests {
 
     #[test]
     fn bytes_may_be_none_but_not_nowhere() {
-        assert!(matches!(unsafe { bytes(ptr::null(), 0, "bytes") }, Ok([])));
-        assert_eq!(refused(unsafe { bytes(ptr::null(), 1, "bytes") }, HBEAT_ERR_NULL), "bytes is NULL");
-        let absurd = unsafe { bytes([0].as_ptr(), usize::MAX, "bytes") };
+        assert!(matches!(unsafe { values::<u8>(ptr::null(), 0, "bytes") }, Ok([])));
+        assert_eq!(refused(unsafe { values::<u8>(ptr::null(), 1, "bytes") }, HBEAT_ERR_NULL), "bytes is NULL");
+        let absurd = unsafe { values([0_u8].as_ptr(), usize::MAX, "bytes") };
         assert_eq!(refused(absurd, HBEAT_ERR_INVALID), format!("{} bytes are more than there can be", usize::MAX));
         let absurd = unsafe { place(ptr::dangling_mut::<u64>(), usize::MAX / 4, "links") };
         assert!(refused(absurd, HBEAT_ERR_INVALID).contains("more than there can be"));

@@ -43,7 +43,7 @@ pub const HBEAT_PHASE_FAILED: u32 = 4u32;
 ///
 /// An engine: keeps the time of many links. Made by hbeat_engine_new, ended by hbeat_engine_free.
 pub struct hbeat_engine {
-    engine: Engine,
+    pub(super) engine: Engine,
 }
 
 /// Told about an event. It must not throw, longjmp out or end its thread: see the head of this header.

@@ -1,6 +1,6 @@
 //! Keys that come in.
 
-use super::convert::{bytes, check_output, plain, read, read_size};
+use super::convert::{check_output, plain, read, read_size, values};
 use super::last_error::Failure;
 use super::status::hbeat_status_code::HBEAT_ERR_SIZE;
 use crate::wire::Keys;
@@ -65,7 +65,7 @@ pub(super) unsafe fn read_keys(
             read(key, &name)?
         };
         // SAFETY: as for this function.
-        found.push((key.id, unsafe { bytes(key.bytes.cast(), key.length, &format!("{name}.bytes")) }?));
+        found.push((key.id, unsafe { values(key.bytes.cast(), key.length, &format!("{name}.bytes")) }?));
     }
     let keys = Keys::new(&found).map_err(|error| Failure::invalid(error.to_string()))?;
     Ok(Some(Arc::new(keys)))

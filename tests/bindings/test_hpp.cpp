@@ -861,6 +861,20 @@ TEST(an_application_says_that_it_goes_on, "K170 K172 K179") {
     CHECK_THROWS(engine.progress(), code::stopped, "");
 }
 
+TEST(many_links_are_received_at_once, "K250") {
+    record record;
+    hbeat::engine engine(recorded(record));
+    hbeat::link_options how;
+    hbeat::policy policy("normal");
+    hbeat::link one = engine.open(policy, how), other = engine.open(policy, how);
+    engine.advance(at(seconds(5)));
+    const std::vector<hbeat_link> ids = {one.id(), other.id()};
+    CHECK(engine.received(ids, at(seconds(4))) == code::ok && engine.received({}) == code::ok);
+    CHECK(one.info()->last_received_ms == 1000 && other.info()->last_received_ms == 1000);
+    CHECK_THROWS(engine.received({one.id(), 77}), code::no_link, "");
+    engine.stop(seconds(10));
+}
+
 TEST(what_both_ends_have_the_key_of, "K225 K228 K229") {
     record record;
     hbeat::engine engine(recorded(record));

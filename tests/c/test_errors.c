@@ -118,6 +118,9 @@ TEST(null_in_every_place_of_the_link_calls, "K89 K98 K101") {
     FAILS(hbeat_link_pause(NULL, link, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_close(NULL, link), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_received(NULL, link, 0), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_links_received(NULL, &link, 1, 0), HBEAT_ERR_NULL, "engine");
+    FAILS(hbeat_links_received(engine, NULL, 1, 0), HBEAT_ERR_NULL, "links");
+    CHECK_STATUS(hbeat_links_received(engine, NULL, 0, 0), HBEAT_OK);
     FAILS(hbeat_link_sent(NULL, link, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_engine_progress(NULL, 0), HBEAT_ERR_NULL, "engine");
     FAILS(hbeat_link_progress(NULL, link, 0), HBEAT_ERR_NULL, "engine");
@@ -297,6 +300,7 @@ TEST(ids_that_are_no_link, "K92 K98") {
         CHECK_STATUS(hbeat_link_pause(engine, link, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_close(engine, link), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_received(engine, link, 0), HBEAT_ERR_NO_LINK);
+        CHECK_STATUS(hbeat_links_received(engine, &link, 1, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_received(engine, link, UINT64_MAX), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_sent(engine, link, 0), HBEAT_ERR_NO_LINK);
         CHECK_STATUS(hbeat_link_progress(engine, link, 0), HBEAT_ERR_NO_LINK);

@@ -61,6 +61,7 @@ WITH_ENGINE(hbeat_link_start, link, 0)
 WITH_ENGINE(hbeat_link_pause, link, 0)
 WITH_ENGINE(hbeat_link_close, link)
 WITH_ENGINE(hbeat_link_received, link, 0)
+WITH_ENGINE(hbeat_links_received, &link, 1, 0)
 WITH_ENGINE(hbeat_engine_progress, 0)
 WITH_ENGINE(hbeat_link_progress, link, 0)
 WITH_ENGINE(hbeat_link_sent, link, 0)
@@ -177,6 +178,7 @@ static const struct export_case CASES[] = {
     CASE(hbeat_link_peer_state, REFUSED),
     CASE(hbeat_link_progress, REFUSED),
     CASE(hbeat_link_received, WATCHES),
+    CASE(hbeat_links_received, WATCHES),
     CASE(hbeat_link_report_down, REFUSED),
     CASE(hbeat_link_sent, WATCHES),
     CASE(hbeat_link_set_data, REFUSED),

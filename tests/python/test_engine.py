@@ -71,6 +71,18 @@ class Story(unittest.TestCase):
             self.assertEqual(here.peer_state(), bytes(1024))
             self.assertEqual(here.info().peer_states_left_out, 0)
 
+    def test_many_links_are_received_at_once(self):
+        with manual() as engine:
+            links = [engine.open(CALM) for _ in range(50)]
+            engine.advance(START_NS + 5_000 * MS)
+            engine.received(links, START_NS + 4_000 * MS)
+            engine.received([])
+            self.assertEqual({link.info().last_received_ms for link in links}, {1_000})
+            links[7].close()
+            with self.assertRaises(hbeat.NoLinkError):
+                engine.received(iter(links))
+            self.assertEqual({link.info().last_received_ms for link in links if link is not links[7]}, {0})
+
     def test_an_application_that_says_that_it_goes_on(self):
         with manual() as engine:
             policy = hbeat.Policy("interval=1h progress=5s on_no_progress=stop least=1s")
@@ -317,7 +329,7 @@ class Close(unittest.TestCase):
             "listen": lambda: engine.listen("tcp://127.0.0.1:0"), "adopt": lambda: engine.adopt(self.pair()), "set_state": lambda: link.set_state(b""), "peer_state": link.peer_state, "links": engine.links, "wait": lambda: engine.wait(0), "fileno": engine.fileno,
             "drive": engine.drive, "next_deadline_ns": engine.next_deadline_ns, "advance": lambda: engine.advance(1),
             "now_ns": lambda: engine.now_ns, "health": engine.health, "progress": lambda: (link.progress(), engine.progress()), "quiesce": lambda: engine.quiesce(1),
-            "stop": engine.stop, "stats": engine.stats, "histogram": lambda: engine.histogram(Times.RTT), "received": link.received, "sent": link.sent, "feed": lambda: link.feed(data),
+            "stop": engine.stop, "stats": engine.stats, "histogram": lambda: engine.histogram(Times.RTT), "received": lambda: (link.received(), engine.received([link])), "sent": link.sent, "feed": lambda: link.feed(data),
             "feed_sent": lambda: link.feed_sent(data), "beat_sent": lambda: link.beat_sent(1),
             "take_beat": link.take_beat, "unsent": link.unsent, "answer_received": lambda: link.answer_received(1),
             "beat_received": lambda: link.beat_received(1), "report_down": lambda: link.report_down(Cause.REPORTED),

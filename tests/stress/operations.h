@@ -249,6 +249,14 @@ static inline void do_received(struct world *world, struct actor *actor) {
     expect(world, "received", hbeat_link_received(world->engine, target.link, some_time(actor)), target.allowed);
 }
 
+static inline void do_links_received(struct world *world, struct actor *actor) {
+    hbeat_link links[40];
+    uint32_t count = below(actor, 41);
+    for (uint32_t i = 0; i < count; i++) links[i] = target_pick(world, actor).link;
+    hbeat_status status = hbeat_links_received(world->engine, links, count, some_time(actor));
+    expect(world, "links_received", status, ALLOW(OK) | ALLOW(ERR_NO_LINK) | ALLOW(ERR_STOPPED));
+}
+
 static inline void do_sent(struct world *world, struct actor *actor) {
     struct target target = target_pick(world, actor);
     expect(world, "sent", hbeat_link_sent(world->engine, target.link, some_time(actor)), target.allowed);
@@ -484,6 +492,7 @@ struct operation {
 };
 static struct operation operations[] = {
     {"received", 22, do_received, 0},
+    {"links_received", 2, do_links_received, 0},
     {"feed", 16, do_feed, 0},
     {"feed_sent", 5, do_feed_sent, 0},
     {"take", 9, do_take, 0},

@@ -365,6 +365,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "hbeat_engine_progress": (Status, [Engine, Now]),
     "hbeat_link_progress": (Status, [Engine, Link, Now]),
     "hbeat_link_received": (Status, [Engine, Link, Now]),
+    "hbeat_links_received": (Status, [Engine, POINTER(c_uint64), c_uint32, Now]),
     "hbeat_link_sent": (Status, [Engine, Link, Now]),
     "hbeat_link_feed": (Status, [Engine, Link, c_void_p, c_size_t, Now]),
     "hbeat_link_feed_sent": (Status, [Engine, Link, c_void_p, c_size_t, Now]),

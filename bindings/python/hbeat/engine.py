@@ -226,6 +226,12 @@ class Engine:
         self._done(lib.hbeat_engine_now(self._handle, now))
         return now.value
 
+    def received(self, links: Iterable[Link], now_ns: int = 0) -> None:
+        """A complete message of each of these links arrived: Link.received of many in one call. Where some are not open it
+        is noted of the others, and NoLinkError says so."""
+        ids = [link.id for link in links]
+        self._done(lib.hbeat_links_received(self._handle, (ctypes.c_uint64 * len(ids))(*ids), len(ids), _arguments.u64("now_ns", now_ns)))
+
     def progress(self, now_ns: int = 0) -> None:
         """The application goes on: to be said more often than each progress_ms of the links whose policy has it."""
         self._done(lib.hbeat_engine_progress(self._handle, _arguments.u64("now_ns", now_ns)))
