@@ -19,9 +19,10 @@ pub struct Clock {
     origin_ns: u64,
     /// `None`: the system's.
     manual_ns: Option<AtomicU64>,
-    /// Latest time that any shard or call has seen; callers' times are judged by it without asking the system.
-    seen_ns: AtomicU64,
-    /// How far ahead of that a caller's time may lie. Nothing with a manual clock, so that its stories are exact.
+    /// The latest that a caller's time may be without the system being asked: somewhat ahead of the latest time that any
+    /// shard or call has seen.
+    limit_ns: AtomicU64,
+    /// How far ahead. Nothing with a manual clock, so that its stories are exact.
     ahead_ns: u64,
     /// How many callers' times were doubted.
     doubted: AtomicU64,
@@ -34,7 +35,8 @@ impl Clock {
             TimeSource::Manual(start_ns) => (start_ns, Some(AtomicU64::new(start_ns))),
         };
         let ahead_ns = if manual_ns.is_some() { 0 } else { AHEAD_NS };
-        Self { origin_ns, manual_ns, seen_ns: AtomicU64::new(origin_ns), ahead_ns, doubted: AtomicU64::new(0) }
+        let limit_ns = AtomicU64::new(origin_ns.saturating_add(ahead_ns));
+        Self { origin_ns, manual_ns, limit_ns, ahead_ns, doubted: AtomicU64::new(0) }
     }
 
     pub fn doubted(&self) -> u64 {
@@ -47,7 +49,7 @@ impl Clock {
 
     pub fn now_ns(&self) -> u64 {
         let now_ns = self.read_ns();
-        self.seen_ns.store(now_ns, Ordering::Relaxed);
+        self.limit_ns.store(now_ns.saturating_add(self.ahead_ns), Ordering::Relaxed);
         now_ns
     }
 
@@ -89,7 +91,7 @@ impl Clock {
     /// there, where it proves nothing, and counted.
     #[inline]
     pub fn callers_ns(&self, now_ns: u64) -> u64 {
-        let last_ns = self.seen_ns.load(Ordering::Relaxed).saturating_add(self.ahead_ns);
+        let last_ns = self.limit_ns.load(Ordering::Relaxed);
         let back_ns = last_ns.wrapping_sub(now_ns);
         // 0 lies as far back as there is.
         if back_ns < last_ns.min(PAST_NS) { now_ns } else { self.settle_ns(now_ns) }
@@ -98,10 +100,11 @@ impl Clock {
     /// The stamp of a caller's time that needs no second look, which is nearly every one but 0.
     #[inline(always)]
     pub fn plain_stamp(&self, now_ns: u64) -> Option<Stamp> {
-        let last_ns = self.seen_ns.load(Ordering::Relaxed).saturating_add(self.ahead_ns);
-        let plain = last_ns.wrapping_sub(now_ns) < last_ns.min(PAST_NS);
-        let since_ns = now_ns.checked_sub(self.origin_ns).filter(|_| plain)?;
-        let up_ns = since_ns + (NS_PER_MS - 1);
+        // After the origin, so that it is not 0 either.
+        if now_ns <= self.origin_ns || self.limit_ns.load(Ordering::Relaxed).wrapping_sub(now_ns) >= PAST_NS {
+            return None;
+        }
+        let up_ns = now_ns - self.origin_ns + (NS_PER_MS - 1);
         Some(Stamp((up_ns / NS_PER_MS) as u32))
     }
 
@@ -180,10 +183,10 @@ mod tests {
     #[test]
     fn the_system_is_asked_when_a_caller_is_ahead_of_what_was_seen() {
         let clock = Clock::new(TimeSource::System);
-        clock.seen_ns.store(1, Ordering::Relaxed);
+        clock.limit_ns.store(1, Ordering::Relaxed);
         let now = sys::monotonic_ns();
         assert_eq!(clock.callers_ns(now), now);
-        assert!(clock.seen_ns.load(Ordering::Relaxed) >= now);
+        assert!(clock.limit_ns.load(Ordering::Relaxed) >= now);
         assert_eq!(clock.callers_ns(now - 1), now - 1);
         assert!(clock.callers_ns(u64::MAX) < now + 60_000 * MS);
     }

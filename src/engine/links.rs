@@ -13,7 +13,7 @@ use super::listener::ListenerId;
 use super::options::{LinkData, LinkOptions, Reconnect, Run};
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
-use super::table::{Glance, Key, Words, beat, forward};
+use super::table::{Key, Words, beat, forward};
 use super::talk::Talk;
 use super::{Engine, Inner};
 use crate::core::{Agreed, Cause, Policy, Stamp, State};
@@ -22,7 +22,7 @@ use crate::wire::{Keys, Protocol};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// So many links are looked at side by side: as many as the processor fetches at once, and not many more.
+/// The memory of so many links is sent for while the links before them are dealt with.
 const BLOCK: usize = 16;
 
 /// What `take` gave.
@@ -453,11 +453,13 @@ impl Engine {
         let now_ns = if now_ns == 0 { self.inner.clock.read_ns() } else { now_ns };
         let at = self.inner.clock.plain_stamp(now_ns);
         let mut result = Ok(());
-        for block in links.chunks(BLOCK) {
-            let mut glances = [None; BLOCK];
-            glances.iter_mut().zip(block).for_each(|(glance, &link)| *glance = self.glance(link));
-            for (glance, &link) in glances.iter().zip(block) {
-                let plain = glance.zip(at).is_some_and(|(glance, at)| glance.received(link.key(), at));
+        let mut blocks = links.chunks(BLOCK).peekable();
+        blocks.peek().into_iter().for_each(|first| self.fetch(first));
+        while let Some(block) = blocks.next() {
+            blocks.peek().into_iter().for_each(|next| self.fetch(next));
+            for &link in block {
+                let shard = self.inner.shards.get(link.shard());
+                let plain = shard.zip(at).is_some_and(|(shard, at)| shard.table.received_plainly(link.key(), at));
                 if !plain {
                     result = self.received_somehow(link, now_ns).and(result);
                 }
@@ -467,21 +469,28 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn glance(&self, link: LinkId) -> Option<Glance<'_>> {
-        self.inner.shards.get(link.shard())?.table.glance(link.key().index)
+    fn fetch(&self, links: &[LinkId]) {
+        for &link in links {
+            self.inner.shards.get(link.shard()).into_iter().for_each(|shard| shard.table.fetch(link.key().index));
+        }
     }
 
     /// What nearly every call comes to: a plain time, an open link, nothing later that is known. It cannot panic.
     #[inline(always)]
     pub(crate) fn received_plainly(&self, link: LinkId, now_ns: u64) -> bool {
         let Some(at) = self.inner.clock.plain_stamp(now_ns) else { return false };
-        self.glance(link).is_some_and(|glance| glance.received(link.key(), at))
+        let Some(shard) = self.inner.shards.get(link.shard()) else { return false };
+        shard.table.received_plainly(link.key(), at)
     }
 
     #[cold]
     pub(crate) fn received_somehow(&self, link: LinkId, now_ns: u64) -> Result<(), Code> {
-        if now_ns == 0 && self.received_plainly(link, self.inner.clock.read_ns()) {
-            return Ok(());
+        if now_ns == 0 {
+            // While the clock is read its memory comes.
+            self.fetch(&[link]);
+            if self.received_plainly(link, self.inner.clock.read_ns()) {
+                return Ok(());
+            }
         }
         let at = self.inner.stamp(now_ns).0;
         let now = || self.inner.now();

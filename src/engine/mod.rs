@@ -31,6 +31,7 @@ mod listener;
 #[cfg(test)]
 mod models;
 mod options;
+mod prefetch;
 mod progress;
 mod rows;
 mod shard;

@@ -5,6 +5,7 @@
 
 use super::error::{Code, Error};
 use super::event::LinkId;
+use super::prefetch::fetch;
 use super::progress::Mark;
 use super::sync::{AtomicU32, Mutex, MutexGuard, lock};
 use crate::core::Stamp;
@@ -64,6 +65,13 @@ pub mod beat {
 struct Hot {
     generation: AtomicU32,
     received: AtomicU32,
+}
+
+impl Hot {
+    #[inline(always)]
+    fn is_open(&self, key: Key) -> bool {
+        self.generation.load(Ordering::Acquire) == key.generation && key.generation != 0
+    }
 }
 
 /// The words of 4096 links, by use: what is touched together lies together.
@@ -214,33 +222,6 @@ pub struct Table {
     slots: Mutex<Slots>,
 }
 
-/// What [`Table::glance`] saw.
-#[derive(Clone, Copy)]
-pub struct Glance<'a> {
-    hot: &'a Hot,
-    generation: u32,
-}
-
-impl Glance<'_> {
-    #[inline(always)]
-    fn is_open(self, key: Key) -> bool {
-        self.generation == key.generation && key.generation != 0
-    }
-
-    /// As [`Table::received`] where nothing needs a second look; `false` where something does.
-    #[inline(always)]
-    pub fn received(self, key: Key, at: Stamp) -> bool {
-        if !self.is_open(key) {
-            return false;
-        }
-        let later_ms = at.since(Stamp(self.hot.received.load(Ordering::Relaxed)));
-        if later_ms > 0 {
-            self.hot.received.store(at.0, Ordering::Release);
-        }
-        later_ms >= 0
-    }
-}
-
 /// Which slots are free; the lock also puts opens and the end of opening in one order.
 pub struct Slots {
     fresh: u32,
@@ -299,19 +280,31 @@ impl Table {
     /// with close and reopening, or of two receivers of one link, can lose a stamp, and never revives an id.
     #[inline]
     pub fn received(&self, key: Key, at: Stamp, now: impl FnOnce() -> Stamp) -> bool {
-        let Some(glance) = self.glance(key.index) else { return false };
-        let plain = glance.received(key, at);
-        if !plain && glance.is_open(key) {
-            forward(&glance.hot.received, at, now);
-        }
-        plain || glance.is_open(key)
+        let Some(hot) = self.hot(key.index).filter(|hot| hot.is_open(key)) else { return false };
+        forward(&hot.received, at, now);
+        true
     }
 
-    /// A first look at a slot: what it costs is the way to its memory, and looks at several slots go there at once.
     #[inline(always)]
-    pub fn glance(&self, index: u32) -> Option<Glance<'_>> {
-        let hot = self.chunk(index)?.hot.get(index as usize & (CHUNK - 1))?;
-        Some(Glance { hot, generation: hot.generation.load(Ordering::Acquire) })
+    fn hot(&self, index: u32) -> Option<&Hot> {
+        self.chunk(index)?.hot.get(index as usize & (CHUNK - 1))
+    }
+
+    /// Sends for a slot's memory and does not wait for it.
+    #[inline(always)]
+    pub fn fetch(&self, index: u32) {
+        self.hot(index).map(fetch);
+    }
+
+    /// As [`received`](Self::received) where nothing needs a second look; `false` where something does.
+    #[inline(always)]
+    pub fn received_plainly(&self, key: Key, at: Stamp) -> bool {
+        let Some(hot) = self.hot(key.index).filter(|hot| hot.is_open(key)) else { return false };
+        let later_ms = at.since(Stamp(hot.received.load(Ordering::Relaxed)));
+        if later_ms > 0 {
+            hot.received.store(at.0, Ordering::Release);
+        }
+        later_ms >= 0
     }
 
     /// Where the application marks its progress on a link of its own; `None`: it never did on any near it.
