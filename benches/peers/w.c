@@ -1,11 +1,12 @@
 /*
- The workloads W1, W2 and W4 through the C ABI, beside what a program would use instead, in the same run.
+ The workloads W1, W2, W4 and W5 through the C ABI, beside what a program would use instead, in the same run.
 
-   w [quick] [w1] [w2] [w4]
+   w [quick] [w1] [w2] [w4] [w5]
 
  W1  ns a touch ("a packet arrived") of N armed sessions, in the order of a random permutation
  W2  bytes of resident memory an idle armed session, the id that the program keeps included
  W4  N sessions, a beat each period at random phases: CPU of the process, lateness of the beats
+ W5  N sessions fall silent within a second (W5b: at once): when the last one is given up, lateness, CPU
 
  Peers: "floor" is a bound and no product: a bare array of times, and for W4 a wheel of one level and no checks. "heap"
  is a binary heap that moves an entry at each touch. "libev lazy" is the manual's last-activity time, "libev again"
@@ -16,6 +17,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <malloc.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -876,6 +878,289 @@ static void w4(void)
     print_load("after W4");
 }
 
+/* ---- W5 ---- */
+
+enum { DRAIN, DEATH_P50, DEATH_P99, DEATH_MOST, DEATH_CPU, LOST, DOUBLE, EARLY, DEATH_COLUMNS };
+
+#define DEATH_ROUNDS 3
+
+static uint32_t death_ms = 5000;
+/* Over so much time all are touched for the last time; 0: as fast as the peer can. */
+static uint64_t spread_ns;
+static uint8_t *deaths;
+static double *death_late_ms;
+static uint32_t dead, doubles, early_deaths;
+static uint64_t last_due, last_death, death_cpu;
+
+/* Session i was given up. */
+static void died(uint32_t i)
+{
+    last_death = clock_now();
+    int64_t late = (int64_t)(last_death - dues[i]);
+    early_deaths += late < 0;
+    if (deaths[i]++) {
+        doubles++;
+        return;
+    }
+    death_late_ms[dead] = (double)late / 1e6;
+    __atomic_store_n(&dead, dead + 1, __ATOMIC_RELEASE);
+}
+
+static int all_dead(void) { return __atomic_load_n(&dead, __ATOMIC_ACQUIRE) == links; }
+
+static void prepare_w5(void)
+{
+    order = permutation(links);
+    dues = touched_memory(links, sizeof *dues);
+    deaths = touched_memory(links, sizeof *deaths);
+    death_late_ms = touched_memory(links, sizeof *death_late_ms);
+}
+
+/* Touches each session once, in random order; from then on all are silent. */
+static void touch_all(void (*touch)(uint32_t id, uint64_t now))
+{
+    uint64_t begun = clock_now(), now = begun;
+    for (uint32_t i = 0; i < links; i++) {
+        uint64_t at = begun + spread_ns * i / links;
+        if (i % CLOCK_EACH == 0)
+            now = clock_now();
+        while (now < at) {
+            sleep_until(at + MS);
+            now = clock_now();
+        }
+        dues[order[i]] = last_due = now + death_ms * MS;
+        touch(order[i], now);
+    }
+    death_cpu = cpu_now();
+}
+
+/* The others are lost by then. */
+static int time_is_up(void) { return clock_now() > last_due + 10 * SECOND; }
+
+static void conclude_w5(double *results)
+{
+    results[DEATH_CPU] = (double)(cpu_now() - death_cpu) / 1e6;
+    usleep(300000); /* for those that come twice */
+    qsort(death_late_ms, dead, sizeof *death_late_ms, compare);
+    if (dead > 0) {
+        results[DEATH_P50] = death_late_ms[dead / 2];
+        results[DEATH_P99] = death_late_ms[(uint64_t)dead * 99 / 100];
+        results[DEATH_MOST] = death_late_ms[dead - 1];
+    }
+    results[DRAIN] = (double)(int64_t)(last_death - last_due) / 1e6;
+    results[LOST] = links - dead;
+    results[DOUBLE] = doubles;
+    results[EARLY] = early_deaths;
+}
+
+static void on_death(void *data, const hbeat_event *event)
+{
+    (void)data;
+    if (event->type == HBEAT_EVENT_DOWN)
+        died((uint32_t)(uintptr_t)event->link_data);
+}
+
+static void received(uint32_t id, uint64_t now)
+{
+    if (hbeat_link_received(engine, ids[id], now) < 0)
+        die("hbeat_link_received");
+}
+
+/* Silence alone is the verdict. */
+static void begin_w5_hbeat(hbeat_event_callback callback)
+{
+    char policy[64];
+    prepare_w5();
+    ids = memory(links, sizeof *ids);
+    open_engine(callback, NULL);
+    snprintf(policy, sizeof policy, "interval=0s hold=%ums tries=0", death_ms);
+    open_links(links, policy, NULL, 1);
+    for (uint32_t i = 0; i < links; i++)
+        if (hbeat_link_start(engine, ids[i], 0) < 0)
+            die("hbeat_link_start");
+    if (hbeat_engine_quiesce(engine, 60000) < 0)
+        die("hbeat_engine_quiesce");
+    touch_all(received);
+}
+
+static void w5_called(double *results)
+{
+    begin_w5_hbeat(on_death);
+    while (!all_dead() && !time_is_up())
+        usleep(1000);
+    conclude_w5(results);
+}
+
+static void w5_pulled(double *results)
+{
+    static hbeat_event events[1024];
+    uint32_t count;
+    begin_w5_hbeat(NULL);
+    while (!all_dead() && !time_is_up()) {
+        if (hbeat_engine_wait(engine, events, sizeof *events, 1024, 100, &count) < 0)
+            die("hbeat_engine_wait");
+        for (uint32_t i = 0; i < count; i++)
+            on_death(NULL, &events[i]);
+    }
+    conclude_w5(results);
+}
+
+static void heap_touch(uint32_t id, uint64_t now) { heap_later(id, now + death_ms * MS); }
+
+static void w5_heap(double *results)
+{
+    prepare_w5();
+    heap_make();
+    uint64_t far = clock_now() + death_ms * MS;
+    for (uint32_t i = 0; i < links; i++)
+        heap_add(i, far + i);
+    touch_all(heap_touch);
+    while (!all_dead() && !time_is_up()) {
+        for (uint64_t now = clock_now(); heap_count > 0 && heap[0].due <= now;) {
+            uint32_t id = heap[0].id;
+            if (--heap_count > 0)
+                heap_down(0, heap[heap_count]);
+            died(id);
+        }
+        sleep_until((clock_now() / MS + 1) * MS);
+    }
+    conclude_w5(results);
+}
+
+#ifdef WITH_EV
+static void ended(struct ev_loop *in)
+{
+    if (all_dead())
+        ev_break(in, EVBREAK_ALL);
+}
+
+static void again_dies(struct ev_loop *in, ev_timer *timer, int events)
+{
+    (void)events;
+    ev_timer_stop(in, timer);
+    died((uint32_t)(timer - timers));
+    ended(in);
+}
+
+static void again_touch(uint32_t id, uint64_t now)
+{
+    static uint64_t updated;
+    if (now != updated)
+        ev_now_update(loop);
+    updated = now;
+    timers[id].repeat = death_ms / 1e3;
+    ev_timer_again(loop, &timers[id]);
+}
+
+static void lazy_dies(struct ev_loop *in, ev_timer *timer, int events)
+{
+    lazy_session *session = (lazy_session *)((char *)timer - offsetof(lazy_session, timer));
+    double after = session->last_activity + death_ms / 1e3 - ev_now(in);
+    (void)events;
+    if (after > 0) {
+        timer->repeat = after;
+        ev_timer_again(in, timer);
+        return;
+    }
+    ev_timer_stop(in, timer);
+    died((uint32_t)(session - lazies));
+    ended(in);
+}
+
+static void lazy_touch(uint32_t id, uint64_t now)
+{
+    static uint64_t updated;
+    if (now != updated)
+        ev_now_update(loop);
+    updated = now;
+    lazies[id].last_activity = ev_now(loop);
+}
+
+static void too_late(struct ev_loop *in, ev_timer *timer, int events)
+{
+    (void)timer, (void)events;
+    ev_break(in, EVBREAK_ALL);
+}
+
+static void w5_libev(double *results, void (*touch)(uint32_t, uint64_t))
+{
+    ev_timer patience;
+    prepare_w5();
+    loop = ev_loop_new(EVFLAG_AUTO);
+    timers = memory(links, sizeof *timers);
+    lazies = memory(links, sizeof *lazies);
+    for (uint32_t i = 0; i < links; i++)
+        if (touch == again_touch)
+            arm(&timers[i], again_dies, death_ms / 1e3);
+        else
+            arm(&lazies[i].timer, lazy_dies, death_ms / 1e3);
+    touch_all(touch);
+    ev_timer_init(&patience, too_late, death_ms / 1e3 + 12, 0);
+    ev_now_update(loop);
+    ev_timer_start(loop, &patience);
+    ev_run(loop, 0);
+    conclude_w5(results);
+}
+
+static void w5_again(double *results) { w5_libev(results, again_touch); }
+
+static void w5_lazy(double *results) { w5_libev(results, lazy_touch); }
+#endif
+
+static void deaths_of(const char *name)
+{
+    static const struct {
+        const char *name;
+        void (*measure)(double *results);
+    } rows[] = {
+        { "heap, 1 ms turns", w5_heap },
+        { "hbeat, on_event", w5_called },
+        { "hbeat, pulled 1024 at once", w5_pulled },
+#ifdef WITH_EV
+        { "libev again", w5_again },
+        { "libev lazy", w5_lazy },
+#else
+        { "libev: skipped, no ev.h", NULL },
+#endif
+    };
+    printf("\n%s: %u sessions die %u ms after their last touch, all touched within %s, %d rounds\n", name, links, death_ms,
+        spread_ns ? "a second" : "as little time as the peer needs", DEATH_ROUNDS);
+    printf("%-28s %-26s %-26s %-26s %-26s %-23s %s\n", "", "drained after, ms", "late p50 ms", "p99", "most", "CPU ms", "lost, double, early");
+    for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
+        double all[DEATH_COLUMNS][DEATH_ROUNDS], one[DEATH_COLUMNS];
+        if (!rows[row].measure) {
+            printf("%s\n", rows[row].name);
+            continue;
+        }
+        for (int round = 0; round < DEATH_ROUNDS; round++) {
+            memset(one, 0, sizeof one);
+            apart(rows[row].measure, one, DEATH_COLUMNS);
+            for (int i = 0; i < DEATH_COLUMNS; i++)
+                all[i][round] = one[i];
+        }
+        printf("%-28s ", rows[row].name);
+        for (int i = DRAIN; i < DEATH_CPU; i++)
+            printf("%-26s ", spread(all[i], DEATH_ROUNDS, 1));
+        printf("%-23s ", spread(all[DEATH_CPU], DEATH_ROUNDS, 0));
+        double sums[3] = { 0, 0, 0 };
+        for (int i = 0; i < 3; i++)
+            for (int round = 0; round < DEATH_ROUNDS; round++)
+                sums[i] += all[LOST + i][round];
+        printf("%.0f, %.0f, %.0f\n", sums[0], sums[1], sums[2]);
+        fflush(stdout);
+    }
+    printf("(drained: the last one, after the last deadline; CPU: of the process, from the last touch on)\n");
+}
+
+static void w5(void)
+{
+    spread_ns = SECOND;
+    deaths_of("W5");
+    spread_ns = 0;
+    deaths_of("W5b");
+    print_load("after W5");
+}
+
 int main(int count, char **words)
 {
     int all = 1;
@@ -885,8 +1170,9 @@ int main(int count, char **words)
             cmpp_links = 20000;
             period_ms = 10000;
             window_ms = 1000;
-        } else if (strcmp(words[i], "w1") && strcmp(words[i], "w2") && strcmp(words[i], "w4")) {
-            fprintf(stderr, "usage: w [quick] [w1] [w2] [w4]\n");
+            death_ms = 2000;
+        } else if (strcmp(words[i], "w1") && strcmp(words[i], "w2") && strcmp(words[i], "w4") && strcmp(words[i], "w5")) {
+            fprintf(stderr, "usage: w [quick] [w1] [w2] [w4] [w5]\n");
             return 2;
         } else {
             all = 0;
@@ -899,9 +1185,9 @@ int main(int count, char **words)
 #else
     printf("libev: skipped, ev.h was not found when this was built (Debian: libev-dev)\n");
 #endif
-    for (int which = 0; which < 3; which++) {
-        static const char *const names[] = { "w1", "w2", "w4" };
-        static void (*const runs[])(void) = { w1, w2, w4 };
+    for (int which = 0; which < 4; which++) {
+        static const char *const names[] = { "w1", "w2", "w4", "w5" };
+        static void (*const runs[])(void) = { w1, w2, w4, w5 };
         int wanted = all;
         for (int i = 1; i < count; i++)
             wanted |= strcmp(words[i], names[which]) == 0;
