@@ -34,6 +34,9 @@ pub trait Queued {
     /// Called as `id` is handed out: from here on `queued(id)` must be `None` until the next insert. That is what
     /// makes a second entry for the same time stale, even within one batch.
     fn clear(&mut self, id: u32);
+
+    /// These are asked about next: their memory may be sent for, all of it at once.
+    fn announce(&self, _ids: &[u32]) {}
 }
 
 /// A timing wheel of link ids.
@@ -362,6 +365,7 @@ impl Wheel {
         let limit = self.stamp_of(self.current);
         while left > 0 && self.count(slot) > 0 {
             let taken = self.take(slot);
+            owner.announce(taken.ids());
             for &id in taken.ids() {
                 // What is due earlier is late, and may go out by whichever of its entries comes first.
                 if owner.queued(id).is_some_and(|due| !due.is_after(limit)) {
@@ -380,6 +384,7 @@ impl Wheel {
         let span = self.span(slot);
         while left > 0 && self.count(slot) > 0 {
             let taken = self.take(slot);
+            owner.announce(taken.ids());
             for &id in taken.ids() {
                 if let Some(tick) = self.live(id, span, owner) {
                     self.place(id, tick);

@@ -7,9 +7,10 @@
 use super::event::{Event, EventKind, LinkId};
 use super::listener::ListenerId;
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
+use super::waiting::Waiting;
 use crate::net::Signal;
 use once_cell::sync::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -56,10 +57,7 @@ pub struct State {
 
 #[derive(Default)]
 struct Queue {
-    /// By position, so that one can be taken out of the middle.
-    items: BTreeMap<u64, Item>,
-    /// The position of the next one.
-    end: u64,
+    items: Waiting<Item>,
     /// Where the event waits that a later one of its kind takes the place of.
     latest: HashMap<(u64, Class), u64>,
     /// The application is inside a callback of this link (0: of none in particular) since then.
@@ -91,18 +89,27 @@ impl Queue {
         }
         if let Some(class) = class(item.event.kind) {
             // It goes to the end, where its time belongs, and counts for the one that it makes out of date.
-            let before = self.latest.insert((link, class), self.end).and_then(|at| self.items.remove(&at));
+            let before = self.latest.insert((link, class), self.items.end()).and_then(|at| self.items.take(at));
             if let Some(before) = before {
                 item.event.count = item.event.count.saturating_add(before.event.count);
                 item.wanted |= before.wanted;
             }
         }
-        self.items.insert(self.end, item);
-        self.end += 1;
+        self.items.push(item);
+        if self.items.is_sparse() {
+            let latest = &mut self.latest;
+            self.items.close_up(|item, before, now| {
+                let key = class(item.event.kind).map(|class| (id(&item.event), class));
+                key.and_then(|key| latest.get_mut(&key))
+                    .filter(|at| **at == before)
+                    .into_iter()
+                    .for_each(|at| *at = now);
+            });
+        }
     }
 
     fn pop(&mut self) -> Option<Item> {
-        let (at, item) = self.items.pop_first()?;
+        let (at, item) = self.items.pop()?;
         if let Some(class) = class(item.event.kind) {
             let key = (id(&item.event), class);
             if self.latest.get(&key) == Some(&at) {

@@ -41,6 +41,7 @@ mod sync;
 mod sys;
 mod table;
 mod talk;
+mod waiting;
 
 pub use crate::net::Endpoint;
 pub use app_state::APP_STATE_MAX;

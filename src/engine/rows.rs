@@ -5,6 +5,7 @@ use super::carrier::Carried;
 use super::desk::Desk;
 use super::listener::ListenerId;
 use super::options::LinkData;
+use super::prefetch::fetch;
 use super::progress::Progress;
 use super::stats::{Rtt, Tally};
 use super::sync::{Mutex, lock};
@@ -138,6 +139,12 @@ impl Rows {
         self.slabs.get_mut(slab)?.as_mut()?.rows[slot].as_mut()
     }
 
+    /// Sends for a row, which is needed soon. Whether there is one is not asked: that would wait for it.
+    pub fn fetch(&self, index: u32) {
+        let (slab, slot) = place(index);
+        self.slabs.get(slab).and_then(Option::as_ref).into_iter().for_each(|slab| fetch(&slab.rows[slot]));
+    }
+
     /// Takes the row out, if it is still that link's.
     pub fn remove(&mut self, key: Key) -> Option<Row> {
         let (number, slot) = place(key.index);
@@ -169,6 +176,10 @@ impl Queued for Rows {
         if let Some(row) = self.get_mut(id) {
             row.due = row.queued.take().unwrap_or(row.due);
         }
+    }
+
+    fn announce(&self, ids: &[u32]) {
+        ids.iter().for_each(|&id| self.fetch(id));
     }
 }
 

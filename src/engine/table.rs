@@ -296,6 +296,14 @@ impl Table {
         self.hot(index).map(fetch);
     }
 
+    /// The same of all words of a slot.
+    pub fn fetch_words(&self, index: u32) {
+        let Some(words) = self.words(index) else { return };
+        fetch(words.received);
+        fetch(words.sent);
+        fetch(words.beat);
+    }
+
     /// As [`received`](Self::received) where nothing needs a second look; `false` where something does.
     #[inline(always)]
     pub fn received_plainly(&self, key: Key, at: Stamp) -> bool {

@@ -6,6 +6,9 @@ use crate::engine::fault::{self, Point};
 use crate::engine::talk::Talk;
 use std::sync::Arc;
 
+/// The memory of a link is sent for while so many others are looked at.
+const AHEAD: usize = 8;
+
 /// One turn: the shard, what the turn works on, and the engine around it.
 pub(super) struct Turn<'a> {
     pub engine: &'a Inner,
@@ -54,10 +57,15 @@ impl Turn<'_> {
             Some(found) if due.is_empty() => self.look_at_sockets(found),
             _ => self.poll(),
         }
-        for index in due.drain(..) {
-            self.note_lateness(index);
-            self.visit(index, Some(Input::Tick));
+        for at in 0..due.len() {
+            if let Some(&later) = due.get(at + AHEAD) {
+                self.turns.rows.fetch(later);
+                self.shard.table.fetch_words(later);
+            }
+            self.note_lateness(due[at]);
+            self.visit(due[at], Some(Input::Tick));
         }
+        due.clear();
         self.turns.due = due;
         self.turns.stats.count(Counted::Turns);
         self.engine.delivery.push(&mut self.turns.outbox);
