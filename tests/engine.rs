@@ -72,6 +72,29 @@ fn a_beat_that_is_no_longer_needed_is_neither_noticed_nor_taken() {
     assert_eq!(number, 1);
 }
 
+/// A look that was planned for 5000 comes half a millisecond late and finds that since then something arrived, by which
+/// the verdict is due in what is left of that millisecond.
+#[test]
+fn nothing_is_early_by_a_part_of_a_millisecond() {
+    for (policy, kind) in [
+        ("interval=0s hold=5s tries=0", EventKind::Down),
+        ("normal interval=5s timeout=1s tries=3 jitter=0%", EventKind::Send),
+    ] {
+        let engine = Engine::new(driven(Callbacks::default())).unwrap();
+        let link = open(&engine, &Policy::parse(policy).unwrap(), HEALTHY);
+        engine.drive(ns(0)).unwrap();
+        engine.drive(ns(1)).unwrap();
+        engine.received(link, ns(0) + 900_000).unwrap();
+        engine.drive(ns(5_000) + 500_000).unwrap();
+        pull(&engine, |event| panic!("{event} at {}", event.at_ns));
+        assert_eq!(engine.next_deadline().unwrap(), Some(ns(5_001)));
+        engine.drive(ns(5_001)).unwrap();
+        let mut kinds = Vec::new();
+        pull(&engine, |event| kinds.push(event.kind));
+        assert_eq!(kinds, [kind]);
+    }
+}
+
 const HEALTHY: usize = 0;
 const DEAD: usize = 1;
 const FLAPPING: usize = 2;

@@ -132,6 +132,8 @@ pub struct Context<'a> {
     pub ordinal: u32,
     /// The engine's resolution in milliseconds, at least 1.
     pub tick_ms: u32,
+    /// Up to when what is due is over: `now`, or the stamp before, where a part of `now` still lies ahead.
+    pub due_by: Stamp,
     /// The engine's latest pause, if there was one.
     pub pause: Option<Pause>,
 }

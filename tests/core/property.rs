@@ -322,8 +322,14 @@ impl Pair {
 
     fn step(&mut self, input: Input) {
         let policy = self.policy;
-        let context =
-            Context { policy: &policy, seed: 42, ordinal: self.ordinal, tick_ms: self.tick_ms, pause: self.pause };
+        let context = Context {
+            policy: &policy,
+            seed: 42,
+            ordinal: self.ordinal,
+            tick_ms: self.tick_ms,
+            due_by: self.now,
+            pause: self.pause,
+        };
         let before = self.model.evidence();
         self.history.push(format!("{:>6} {input:?}", self.ms(self.now)));
         let out = self.model.step(&context, self.now, input);

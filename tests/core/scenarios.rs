@@ -136,8 +136,14 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, input: Input) {
-        let context =
-            Context { policy: &self.policy, seed: 7, ordinal: self.table.ordinal, tick_ms: 1, pause: self.pause };
+        let context = Context {
+            policy: &self.policy,
+            seed: 7,
+            ordinal: self.table.ordinal,
+            tick_ms: 1,
+            due_by: self.stamp(),
+            pause: self.pause,
+        };
         let out = self.link.step(&context, self.stamp(), input);
         self.deadline = out.deadline;
         self.tell(&out);

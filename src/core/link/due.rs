@@ -126,7 +126,7 @@ impl Step<'_> {
 
     /// Rule c: the grid never moves. The slot whose time has come is used, if there is one.
     pub(super) fn pass_slot(&mut self) -> bool {
-        let due = self.slot_due().is_some_and(|due| self.is_due(due));
+        let due = self.slot_due().is_some_and(|due| !due.is_after(self.now));
         if due {
             self.link.slot = self.link.slot.plus(self.policy.interval_ms);
             self.link.clear(flag::FIRST_SLOT);
@@ -162,7 +162,7 @@ impl Step<'_> {
     }
 
     pub(super) fn is_due(&self, due: Stamp) -> bool {
-        !due.is_after(self.now)
+        !due.is_after(self.context.due_by)
     }
 
     /// Rule j: found at most a tick late, a due time counts as met exactly.

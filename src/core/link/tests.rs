@@ -35,7 +35,8 @@ impl Story {
     /// Gives an input at a moment counted from the beginning.
     fn give(&mut self, at_ms: u32, input: Input) -> Output {
         self.now = BEGIN.plus(at_ms);
-        let context = Context { policy: &self.policy, seed: 7, ordinal: 3, tick_ms: 1, pause: self.pause };
+        let context =
+            Context { policy: &self.policy, seed: 7, ordinal: 3, tick_ms: 1, due_by: self.now, pause: self.pause };
         self.link.step(&mut self.side, &context, self.now, input)
     }
 
@@ -309,7 +310,7 @@ proptest! {
         let (mut link, mut side, mut watch) = (Link::new(now), None, Watch::default());
         let (mut current, mut pause) = (0, None);
         let mut step = |current: usize, pause, now, input| {
-            let context = Context { policy: &policies[current], seed: 1, ordinal: 2, tick_ms: 5, pause };
+            let context = Context { policy: &policies[current], seed: 1, ordinal: 2, tick_ms: 5, due_by: now, pause };
             let before = link.evidence().state;
             let output = link.step(&mut side, &context, now, input);
             watch.check(before, input, now, &output);

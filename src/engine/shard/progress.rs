@@ -18,6 +18,7 @@ impl Turn<'_> {
         now: Stamp,
         input: Option<Input>,
     ) -> Option<Stamp> {
+        let due_by = self.due_by();
         let row = self.turns.rows.get_mut(index)?;
         let limit_ms = row.policy.progress_ms;
         if limit_ms == 0 && row.watch.is_none() {
@@ -40,7 +41,7 @@ impl Turn<'_> {
         let since = later.fold(since, Stamp::latest).latest(now.minus(OLDEST_MS));
         progress.since = Some(since);
         let end = since.plus(limit_ms);
-        if end.is_after(now) {
+        if end.is_after(due_by) {
             self.goes_on(words, index);
             return Some(end);
         }

@@ -40,7 +40,12 @@ impl Turn<'_> {
         }
         self.turns.read_ns = self.turns.read_ns.max(now_ns);
         self.turns.clock.clamp(self.engine.clock.ceil(now_ns));
-        self.engine.clock.floor(now_ns)
+        self.due_by()
+    }
+
+    /// Deadlines up to this one are due.
+    pub(super) fn due_by(&self) -> Stamp {
+        self.engine.clock.floor(self.turns.read_ns)
     }
 
     /// `found`: the sockets that were ready when a sleep ended.
@@ -63,7 +68,7 @@ impl Turn<'_> {
                 self.shard.table.fetch_words(later);
             }
             self.note_lateness(due[at]);
-            self.visit(due[at], Some(Input::Tick));
+            self.look(due[at], due_by, Some(Input::Tick));
         }
         due.clear();
         self.turns.due = due;
@@ -369,8 +374,12 @@ impl Turn<'_> {
         }
     }
 
-    /// Steps a link: what its words say, then `input`.
+    /// Steps a link: what its words say, then `input`. What is told of this very millisecond counts as told at its end.
     pub(super) fn visit(&mut self, index: u32, input: Option<Input>) {
+        self.look(index, self.turns.clock.latest(), input);
+    }
+
+    fn look(&mut self, index: u32, due_by: Stamp, input: Option<Input>) {
         fault::point(Point::Turn);
         let Some(words) = self.shard.table.words(index) else { return };
         let now = self.turns.clock.latest();
@@ -382,10 +391,10 @@ impl Turn<'_> {
             sent: Stamp(words.sent.load(Ordering::Acquire)),
             open_since: row.desk.as_ref().and_then(|desk| desk.open_since()),
         };
-        let mut deadline = self.step(&words, index, now, stamps);
+        let mut deadline = self.step(&words, index, due_by, stamps);
         deadline = self.unmute(&words, index, now).or(deadline);
         if let Some(input) = input {
-            deadline = self.step(&words, index, now, input);
+            deadline = self.step(&words, index, due_by, input);
         }
         let deadline = self.carry(index, now, deadline);
         let deadline = deadline.into_iter().chain(next).reduce(Stamp::earliest);
@@ -411,13 +420,15 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn step(&mut self, words: &Words<'_>, index: u32, now: Stamp, input: Input) -> Option<Stamp> {
+    pub(super) fn step(&mut self, words: &Words<'_>, index: u32, due_by: Stamp, input: Input) -> Option<Stamp> {
+        let now = self.turns.clock.latest();
         let row = self.turns.rows.get_mut(index)?;
         let context = Context {
             policy: &row.policy,
             seed: self.engine.seed,
             ordinal: row.ordinal,
             tick_ms: self.engine.options.tick_ms,
+            due_by,
             pause: self.turns.pause,
         };
         let before = row.link.evidence();
