@@ -199,15 +199,46 @@ static hbeat_engine *engine;
 static hbeat_link *ids;
 static uint32_t counted_bad;
 
+static uint32_t run = HBEAT_RUN_THREADS;
+
 static void open_engine(hbeat_event_callback on_event, hbeat_event_callback on_send)
 {
     hbeat_engine_options options = HBEAT_ENGINE_OPTIONS_INIT;
+    options.run = run;
     options.on_event = on_event;
     options.on_send = on_send;
     options.max_links = links;
     errno = 0;
     if (hbeat_engine_new(&options, &engine) < 0)
         die("hbeat_engine_new");
+}
+
+static void drive(void)
+{
+    if (hbeat_engine_drive(engine, 0) < 0)
+        die("hbeat_engine_drive");
+}
+
+/* Until all that was said is done. */
+static void come_to_rest(void)
+{
+    if (run == HBEAT_RUN_APPLICATION)
+        drive();
+    else if (hbeat_engine_quiesce(engine, 60000) < 0)
+        die("hbeat_engine_quiesce");
+}
+
+/* Hands out the events that wait. */
+static void pull(hbeat_event_callback callback, uint32_t timeout_ms)
+{
+    static hbeat_event events[1024];
+    uint32_t count;
+    do {
+        if (hbeat_engine_wait(engine, events, sizeof *events, 1024, timeout_ms, &count) < 0)
+            die("hbeat_engine_wait");
+        for (uint32_t i = 0; i < count; i++)
+            callback(NULL, &events[i]);
+    } while (count == 1024);
 }
 
 static void open_links(uint32_t count, const char *policy_text, const char *protocol, int start_paused)
@@ -223,12 +254,14 @@ static void open_links(uint32_t count, const char *policy_text, const char *prot
         hbeat_status status;
         options.link_data = (void *)(uintptr_t)i;
         while ((status = hbeat_link_open(engine, &policy, &options, &ids[i])) == HBEAT_ERR_AGAIN)
-            usleep(500);
+            if (run == HBEAT_RUN_APPLICATION)
+                drive();
+            else
+                usleep(500);
         if (status < 0)
             die("hbeat_link_open");
     }
-    if (hbeat_engine_quiesce(engine, 60000) < 0)
-        die("hbeat_engine_quiesce");
+    come_to_rest();
 }
 
 static void on_event(void *data, const hbeat_event *event)
@@ -690,16 +723,21 @@ static void on_send(void *data, const hbeat_event *event)
     hbeat_link_received(engine, event->link, now);
 }
 
-static void w4_hbeat(double *results)
+static void begin_w4_hbeat(hbeat_event_callback callback, hbeat_event_callback sender)
 {
     char policy[96];
     ids = memory(links, sizeof *ids);
     order = permutation(links);
-    open_engine(on_event, on_send);
+    open_engine(callback, sender);
     /* Jitter comes from the phases: with that of the policy only hbeat would know when a beat was due. */
     snprintf(policy, sizeof policy, "normal interval=%ums timeout=10s tries=3 jitter=0%%", period_ms);
     open_links(links, policy, NULL, 1);
     prepare_w4();
+}
+
+static void w4_hbeat(double *results)
+{
+    begin_w4_hbeat(on_event, on_send);
     /* One period of warm-up, in which all are started at spread phases. */
     uint64_t begun = clock_now();
     for (uint32_t i = 0; i < links; i++) {
@@ -715,6 +753,39 @@ static void w4_hbeat(double *results)
     sleep_until(clock_now() + SECOND);
     while (next_window())
         sleep_until(window_begun + window_ms * MS);
+    conclude_w4(results);
+}
+
+static void on_any(void *data, const hbeat_event *event)
+{
+    if (event->type == HBEAT_EVENT_SEND)
+        on_send(data, event);
+    else
+        on_event(data, event);
+}
+
+/* In the thread of the application, as the other peers are. */
+static void w4_driven(double *results)
+{
+    run = HBEAT_RUN_APPLICATION;
+    begin_w4_hbeat(NULL, NULL);
+    uint64_t begun = clock_now(), period = period_ms * MS, windows = begun + period + SECOND;
+    for (uint32_t i = 0;;) {
+        uint64_t now = clock_now();
+        for (; i < links && now >= begun + period * i / links; i++) {
+            dues[order[i]] = now + period;
+            if (hbeat_link_start(engine, ids[order[i]], now) < 0)
+                die("hbeat_link_start");
+        }
+        drive();
+        pull(on_any, 0);
+        if (now >= windows) {
+            if (!next_window())
+                break;
+            windows = window_begun + window_ms * MS;
+        }
+        sleep_until((clock_now() / MS + 1) * MS);
+    }
     conclude_w4(results);
 }
 
@@ -841,6 +912,7 @@ static void w4(void)
     } rows[] = {
         { "floor: wheel, 1 ms turns", w4_floor },
         { "hbeat: on_send, take, received", w4_hbeat },
+        { "hbeat: driven, pulled", w4_driven },
         { "heap, 1 ms turns", w4_heap },
 #ifdef WITH_EV
         { "libev again", w4_again },
@@ -978,8 +1050,7 @@ static void begin_w5_hbeat(hbeat_event_callback callback)
     for (uint32_t i = 0; i < links; i++)
         if (hbeat_link_start(engine, ids[i], 0) < 0)
             die("hbeat_link_start");
-    if (hbeat_engine_quiesce(engine, 60000) < 0)
-        die("hbeat_engine_quiesce");
+    come_to_rest();
     touch_all(received);
 }
 
@@ -993,14 +1064,20 @@ static void w5_called(double *results)
 
 static void w5_pulled(double *results)
 {
-    static hbeat_event events[1024];
-    uint32_t count;
+    begin_w5_hbeat(NULL);
+    while (!all_dead() && !time_is_up())
+        pull(on_death, 100);
+    conclude_w5(results);
+}
+
+static void w5_driven(double *results)
+{
+    run = HBEAT_RUN_APPLICATION;
     begin_w5_hbeat(NULL);
     while (!all_dead() && !time_is_up()) {
-        if (hbeat_engine_wait(engine, events, sizeof *events, 1024, 100, &count) < 0)
-            die("hbeat_engine_wait");
-        for (uint32_t i = 0; i < count; i++)
-            on_death(NULL, &events[i]);
+        drive();
+        pull(on_death, 0);
+        sleep_until((clock_now() / MS + 1) * MS);
     }
     conclude_w5(results);
 }
@@ -1116,6 +1193,7 @@ static void deaths_of(const char *name)
         { "heap, 1 ms turns", w5_heap },
         { "hbeat, on_event", w5_called },
         { "hbeat, pulled 1024 at once", w5_pulled },
+        { "hbeat, driven, pulled", w5_driven },
 #ifdef WITH_EV
         { "libev again", w5_again },
         { "libev lazy", w5_lazy },

@@ -765,42 +765,42 @@ impl Engine {
         let info = found.shard.look(&self.inner, found.key, |row, words, now| {
             let evidence = row.link.evidence();
             let ages = Ages::of(row, words, now);
-            let observed = row.fd.map(net::observe).unwrap_or_default();
-            let tally = &row.tally;
-            let carried = row.carried.as_deref();
+            let observed = row.beside.fd().map(net::observe).unwrap_or_default();
+            let tally = |what| row.numbers.tally(what);
+            let carried = row.beside.carried();
             let failure = carried.and_then(|carried| carried.failure);
-            let read = |what| row.desk.as_ref().map_or(0, |desk| desk.traffic.read(what));
+            let read = |what| row.beside.desk().map_or(0, |desk| desk.traffic.read(what));
             Info {
                 link,
                 data: row.data,
-                name: row.name.clone(),
+                name: row.beside.name().cloned(),
                 state: row.state(),
                 cause: evidence.cause.or(failure.map(|failure| failure.cause)),
                 detail: row.detail,
                 tries: u32::from(evidence.misses),
                 tries_max: row.policy.tries,
                 sequence: evidence.sequence.unwrap_or_default(),
-                protocol: row.desk.as_ref().map_or(Protocol::None, |desk| desk.protocol),
+                protocol: row.beside.desk().map_or(Protocol::None, |desk| desk.protocol),
                 last_received_ms: ages.received_ms,
                 last_sent_ms: ages.sent_ms,
                 in_state_ms: now.since(row.state_since).max(0) as u32,
-                rtt: row.rtt.known(),
+                rtt: row.numbers.rtt().known(),
                 unread_bytes: observed.unread_bytes,
                 send_queue_bytes: observed.send_queue_bytes,
-                beats_sent: tally[Counted::BeatsSent].into(),
-                answers_received: tally[Counted::AnswersReceived].into(),
-                beats_received: tally[Counted::BeatsReceived].into(),
+                beats_sent: tally(Counted::BeatsSent).into(),
+                answers_received: tally(Counted::AnswersReceived).into(),
+                beats_received: tally(Counted::BeatsReceived).into(),
                 answers_sent: read(Counted::AnswersSent),
-                answers_late: tally[Counted::AnswersLate].into(),
-                answers_unmatched: tally[Counted::AnswersUnmatched].into(),
+                answers_late: tally(Counted::AnswersLate).into(),
+                answers_unmatched: tally(Counted::AnswersUnmatched).into(),
                 answers_dropped: read(Counted::AnswersDropped),
-                misses: tally[Counted::Misses].into(),
+                misses: tally(Counted::Misses).into(),
                 messages_received: read(Counted::MessagesReceived),
                 bytes_received: read(Counted::BytesReceived),
                 messages_sent: read(Counted::MessagesSent),
                 bytes_sent: read(Counted::BytesSent),
-                would_be_downs: tally[Counted::WouldBeDowns].into(),
-                strikes: tally[Counted::Strikes].into(),
+                would_be_downs: tally(Counted::WouldBeDowns).into(),
+                strikes: tally(Counted::Strikes).into(),
                 attempt: carried.map_or(0, Carried::attempt),
                 next_ms: carried.and_then(|carried| carried.next_ms(now)),
                 peer_states_left_out: row.states().map_or(0, AppStates::left_out),

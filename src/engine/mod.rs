@@ -28,10 +28,10 @@ pub(crate) mod fault;
 mod lanes;
 mod links;
 mod listener;
+mod memory;
 #[cfg(test)]
 mod models;
 mod options;
-mod prefetch;
 mod progress;
 mod rows;
 mod shard;

@@ -4,6 +4,7 @@
 use super::error::{Code, Error};
 use once_cell::sync::OnceCell;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
@@ -29,6 +30,18 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     unsafe { libc::clock_gettime(clock, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
+
+/// Asks that memory be held in large pages, as far as there are some.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn ask_for_large_pages(begin: NonNull<u8>, length: usize) {
+    // SAFETY: the caller has just been given this memory; advice changes nothing of what it holds. Whether it is taken
+    // makes no difference but speed.
+    unsafe { libc::madvise(begin.as_ptr().cast(), length, libc::MADV_HUGEPAGE) };
+}
+
+/// Asks that memory be held in large pages: this system is not asked.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn ask_for_large_pages(_: NonNull<u8>, _: usize) {}
 
 /// Bumped in each child that a fork of this process makes.
 static FORKS: AtomicU32 = AtomicU32::new(0);

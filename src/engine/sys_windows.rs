@@ -3,6 +3,7 @@
 
 use super::error::Error;
 use once_cell::sync::OnceCell;
+use std::ptr::NonNull;
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 
 static TICKS_PER_SECOND: OnceCell<u128> = OnceCell::new();
@@ -26,6 +27,9 @@ pub fn monotonic_ns() -> u64 {
 pub fn suspended_ns() -> u64 {
     0
 }
+
+/// Large pages are for privileged programs here.
+pub fn ask_for_large_pages(_: NonNull<u8>, _: usize) {}
 
 /// Nothing forks.
 pub fn forks() -> u32 {

@@ -5,7 +5,7 @@
 
 use super::error::{Code, Error};
 use super::event::LinkId;
-use super::prefetch::fetch;
+use super::memory::{Block, Blocks, fetch};
 use super::progress::Mark;
 use super::sync::{AtomicU32, Mutex, MutexGuard, lock};
 use crate::core::Stamp;
@@ -14,8 +14,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 /// In the models few: loom looks at each of them.
-const CHUNK_BITS: u32 = if cfg!(all(loom, test)) { 1 } else { 12 };
-const CHUNK: usize = 1 << CHUNK_BITS;
+const CHUNKS: Blocks = if cfg!(all(loom, test)) {
+    Blocks { small: 1, few: 8, large: 1 }
+} else {
+    Blocks { small: 12, few: 1 << 18, large: 18 }
+};
 const FIELD_BITS: u32 = 28;
 const FIELD_MASK: u32 = (1 << FIELD_BITS) - 1;
 /// The most links that one shard can hold.
@@ -74,23 +77,27 @@ impl Hot {
     }
 }
 
-/// The words of 4096 links, by use: what is touched together lies together.
+/// What a beat touches on its way out.
+#[derive(Default)]
+struct Outgoing {
+    sent: AtomicU32,
+    beat: AtomicU32,
+    sequence: AtomicU32,
+}
+
+/// The words of some links, by use: what is touched together lies together.
 struct Chunk {
-    hot: Box<[Hot]>,
-    sent: Box<[AtomicU32]>,
-    beat: Box<[AtomicU32]>,
-    sequence: Box<[AtomicU32]>,
+    hot: Block<Hot>,
+    outgoing: Block<Outgoing>,
     /// When the application marked its progress on a link; made with the first such mark.
-    marks: OnceCell<Box<[Mark]>>,
+    marks: OnceCell<Block<Mark>>,
 }
 
 impl Chunk {
-    fn new() -> Result<Self, Error> {
+    fn new(links: usize) -> Result<Self, Error> {
         Ok(Self {
-            hot: cells(CHUNK)?,
-            sent: cells(CHUNK)?,
-            beat: cells(CHUNK)?,
-            sequence: cells(CHUNK)?,
+            hot: Block::new(links, Hot::default)?,
+            outgoing: Block::new(links, Outgoing::default)?,
             marks: OnceCell::new(),
         })
     }
@@ -242,9 +249,8 @@ impl Table {
     pub fn new(links: u32, seed: u64) -> Result<Self, Error> {
         // Some more slots than links: the resting ones.
         let limit = links.saturating_add(links / 8).saturating_add(1024).min(INDEXES);
-        let chunks = limit.div_ceil(1 << CHUNK_BITS);
         Ok(Self {
-            chunks: cells(chunks as usize)?,
+            chunks: cells(CHUNKS.count(limit))?,
             slots: Mutex::new(Slots {
                 fresh: 0,
                 limit,
@@ -258,16 +264,10 @@ impl Table {
     /// The words of a slot that has been in use.
     #[inline]
     pub fn words(&self, index: u32) -> Option<Words<'_>> {
-        let chunk = self.chunk(index)?;
-        let slot = index as usize & (CHUNK - 1);
-        let hot = &chunk.hot[slot];
-        Some(Words {
-            generation: &hot.generation,
-            received: &hot.received,
-            sent: &chunk.sent[slot],
-            beat: &chunk.beat[slot],
-            sequence: &chunk.sequence[slot],
-        })
+        let (chunk, slot) = self.chunk(index)?;
+        let Hot { generation, received } = &chunk.hot[slot];
+        let Outgoing { sent, beat, sequence } = &chunk.outgoing[slot];
+        Some(Words { generation, received, sent, beat, sequence })
     }
 
     /// The words of an open link.
@@ -287,7 +287,8 @@ impl Table {
 
     #[inline(always)]
     fn hot(&self, index: u32) -> Option<&Hot> {
-        self.chunk(index)?.hot.get(index as usize & (CHUNK - 1))
+        let (chunk, slot) = self.chunk(index)?;
+        chunk.hot.get(slot)
     }
 
     /// Sends for a slot's memory and does not wait for it.
@@ -298,10 +299,9 @@ impl Table {
 
     /// The same of all words of a slot.
     pub fn fetch_words(&self, index: u32) {
-        let Some(words) = self.words(index) else { return };
-        fetch(words.received);
-        fetch(words.sent);
-        fetch(words.beat);
+        let Some((chunk, slot)) = self.chunk(index) else { return };
+        fetch(&chunk.hot[slot]);
+        fetch(&chunk.outgoing[slot]);
     }
 
     /// As [`received`](Self::received) where nothing needs a second look; `false` where something does.
@@ -317,18 +317,22 @@ impl Table {
 
     /// Where the application marks its progress on a link of its own; `None`: it never did on any near it.
     pub fn mark(&self, index: u32) -> Option<&Mark> {
-        self.chunk(index)?.marks.get().map(|marks| &marks[index as usize & (CHUNK - 1)])
+        let (chunk, slot) = self.chunk(index)?;
+        chunk.marks.get().map(|marks| &marks[slot])
     }
 
     /// The same, made if it is not there.
     pub fn make_mark(&self, index: u32) -> Result<&Mark, Error> {
-        let chunk = self.chunk(index).ok_or_else(Error::no_link)?;
-        let marks = chunk.marks.get_or_try_init(|| cells(CHUNK))?;
-        Ok(&marks[index as usize & (CHUNK - 1)])
+        let (chunk, slot) = self.chunk(index).ok_or_else(Error::no_link)?;
+        let marks = chunk.marks.get_or_try_init(|| Block::new(chunk.hot.len(), Mark::default))?;
+        Ok(&marks[slot])
     }
 
-    fn chunk(&self, index: u32) -> Option<&Chunk> {
-        self.chunks.get((index >> CHUNK_BITS) as usize)?.get()
+    /// Where a slot's words are, if they were made.
+    #[inline(always)]
+    fn chunk(&self, index: u32) -> Option<(&Chunk, usize)> {
+        let (chunk, slot) = CHUNKS.place(index);
+        Some((self.chunks.get(chunk)?.get()?, slot))
     }
 
     pub fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -338,8 +342,8 @@ impl Table {
     /// Takes a slot for a new link, stamps it, and makes its id valid.
     pub fn occupy(&self, slots: &mut Slots, opened: Stamp, bits: u32, now_ns: u64) -> Result<Key, Error> {
         let key = self.free_slot(slots, now_ns)?;
-        let cell = &self.chunks[(key.index >> CHUNK_BITS) as usize];
-        if let Err(error) = cell.get_or_try_init(Chunk::new) {
+        let chunk = CHUNKS.place(key.index).0;
+        if let Err(error) = self.chunks[chunk].get_or_try_init(|| Chunk::new(CHUNKS.size(chunk))) {
             slots.resting.push_front(Resting { key, since_ns: 0 });
             return Err(error);
         }

@@ -264,18 +264,16 @@ struct Array<const N: usize> {
 
 impl<const N: usize> std::fmt::Write for Array<N> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        for character in text.chars() {
-            let mut buffer = [0; 4];
-            let bytes = character.encode_utf8(&mut buffer).as_bytes();
-            if self.length + bytes.len() >= N {
-                return Err(std::fmt::Error);
-            }
-            for byte in bytes {
-                self.bytes[self.length] = *byte as c_char;
-                self.length += 1;
-            }
+        // As many whole characters as there is room for before a NUL.
+        let mut end = text.len().min(N - 1 - self.length);
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
-        Ok(())
+        for (cell, byte) in self.bytes[self.length..].iter_mut().zip(&text.as_bytes()[..end]) {
+            *cell = *byte as c_char;
+        }
+        self.length += end;
+        if end == text.len() { Ok(()) } else { Err(std::fmt::Error) }
     }
 }
 

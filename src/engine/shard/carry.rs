@@ -60,7 +60,7 @@ impl Turn<'_> {
     }
 
     fn carried(&mut self, index: u32) -> Option<&mut Carried> {
-        self.turns.rows.get_mut(index)?.carried.as_deref_mut()
+        self.turns.rows.get_mut(index)?.beside.carried_mut()
     }
 
     /// Gives all connections up: nobody reads them any more.
@@ -107,7 +107,7 @@ impl Turn<'_> {
     fn attempt(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let link = LinkId::new(self.shard.number, row.key);
-        let Some(carried) = row.carried.as_deref_mut() else { return };
+        let Some(carried) = row.beside.carried_mut() else { return };
         carried.phase = Phase::LookingUp;
         carried.tried = carried.tried.saturating_add(1);
         let Some(endpoint) = carried.endpoint.clone() else { return self.connect(index) };
@@ -169,9 +169,10 @@ impl Turn<'_> {
         let Some(words) = self.shard.table.words(index) else { return };
         words.clear(beat::DOWN | beat::SUSPECT | beat::WANTED | beat::AGAIN | beat::OWED);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        (row.fd, row.down) = (connection.descriptor(), false);
-        (row.link, row.side) = (Link::new(now), None);
-        row.desk.as_ref().into_iter().for_each(|desk| desk.renew());
+        row.beside.set_fd(connection.descriptor());
+        row.down = false;
+        row.begin(now);
+        row.beside.desk().into_iter().for_each(|desk| desk.renew());
         let Some(carried) = self.carried(index) else { return };
         carried.unwritten.clear();
         carried.connection = Some(connection);
@@ -185,7 +186,7 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let until = now.plus(row.policy.detection().latest_ms.min(REST_MS));
-        let Some(carried) = row.carried.as_deref_mut() else { return };
+        let Some(carried) = row.beside.carried_mut() else { return };
         carried.phase = Phase::Greeting { until };
         if let Some(Err(error)) = carried.connection.as_mut().map(|connection| connection.want_writes(false)) {
             return self.lose(index, Failure::of(&error));
@@ -229,20 +230,21 @@ impl Turn<'_> {
         // What was read just now lies in the past of what follows from it.
         self.turns.clock.clamp(at);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let (key, Some(desk)) = (row.key, row.desk.clone()) else { return };
+        let (key, Some(desk)) = (row.key, row.beside.desk().cloned()) else { return };
         let mut said = std::mem::take(&mut self.turns.said);
-        let talk = row.carried.as_deref_mut().and_then(|carried| carried.talk.as_mut());
+        let talk = row.beside.carried_mut().and_then(|carried| carried.talk.as_mut());
         // Nobody else feeds it.
         let Ok(portion) = desk.feed(bytes, at, at_us, talk, |heard| said.push(heard)) else { return };
         let visits = said.is_empty() || portion.desync.is_some();
         let beaten = said.iter().any(|said| matches!(said, Said::BeatReceived { stuck: false, .. }));
-        let before = row.tally[Counted::AnswersReceived];
+        let before = row.numbers.tally(Counted::AnswersReceived);
         if let Some(words) = self.shard.table.words(index).filter(|_| portion.credit) {
             forward(words.received, at, || at);
         }
         said.drain(..).for_each(|said| self.hear_of(key, said));
         self.turns.said = said;
-        let answered = self.turns.rows.get(index).is_some_and(|row| row.tally[Counted::AnswersReceived] != before);
+        let answered =
+            self.turns.rows.get(index).is_some_and(|row| row.numbers.tally(Counted::AnswersReceived) != before);
         if beaten || answered {
             self.greet(index);
         }
@@ -262,8 +264,7 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let alive = row.link.evidence().state == State::Up;
-        let Some(carried) =
-            row.carried.as_deref_mut().filter(|carried| matches!(carried.phase, Phase::Greeting { .. }))
+        let Some(carried) = row.beside.carried_mut().filter(|carried| matches!(carried.phase, Phase::Greeting { .. }))
         else {
             return;
         };
@@ -300,12 +301,12 @@ impl Turn<'_> {
     pub(super) fn is_of_attempt(&mut self, index: u32, change: Change) -> bool {
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return false };
-        let Some(carried) = row.carried.as_deref().filter(|carried| carried.is_connecting()) else { return false };
+        let Some(carried) = row.beside.carried().filter(|carried| carried.is_connecting()) else { return false };
         let Change::Down(cause) = change else { return true };
         let mut failure = Failure { cause, errno: row.detail };
         if matches!(carried.phase, Phase::Connecting) {
             // There was no connection: what the core counted was time, and no beat was sent.
-            (row.link, row.side) = (Link::new(now), None);
+            row.begin(now);
             if matches!(cause, Cause::NoAnswer | Cause::SendStuck | Cause::Silent) {
                 failure.cause = Cause::Unreachable;
             }
@@ -327,7 +328,7 @@ impl Turn<'_> {
     pub(super) fn after_down(&mut self, index: u32, cause: Cause) {
         let Some(row) = self.turns.rows.get(index) else { return };
         let failure = Failure { cause, errno: row.detail };
-        let Some(carried) = row.carried.as_deref() else { return };
+        let Some(carried) = row.beside.carried() else { return };
         if matches!(carried.phase, Phase::Up) {
             self.retry(index, failure);
         }
@@ -350,15 +351,15 @@ impl Turn<'_> {
     /// Ends the connection, after the verdict: that looks at the socket once more.
     fn hang_up(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        row.carried.iter_mut().for_each(|carried| carried.connection = None);
-        row.fd = None;
+        row.beside.carried_mut().into_iter().for_each(|carried| carried.connection = None);
+        row.beside.set_fd(None);
     }
 
     /// Who connected to a listener was not heard: the application never learns of it.
     fn dismiss(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get(index) else { return };
         let key = row.key;
-        row.carried.iter().flat_map(|carried| &carried.seat).for_each(|seat| seat.listener().miss());
+        row.beside.carried().into_iter().flat_map(|carried| &carried.seat).for_each(|seat| seat.listener().miss());
         self.shard.table.words(index).map(|words| words.close(key.generation));
         self.close(key);
     }
@@ -369,7 +370,7 @@ impl Turn<'_> {
         let now_ms = self.engine.clock.now_ns() / 1_000_000;
         let random = self.engine.random();
         let Some(row) = self.turns.rows.get_mut(index) else { return false };
-        let Some(carried) = row.carried.as_deref_mut() else { return false };
+        let Some(carried) = row.beside.carried_mut() else { return false };
         carried.failure = Some(failure);
         let delay_ms = carried.attempts.failed(&carried.backoff, now_ms, random);
         let used_up = carried.attempts_max > 0 && carried.tried >= carried.attempts_max;
@@ -379,7 +380,7 @@ impl Turn<'_> {
         }
         carried.phase = Phase::Waiting { at: now.plus(delay_ms) };
         // In the meantime there is nothing to judge.
-        (row.link, row.side) = (Link::new(now), None);
+        row.begin(now);
         row.state_since = now;
         self.note_state(index);
         self.tell_connecting(index, delay_ms);
@@ -390,7 +391,7 @@ impl Turn<'_> {
     fn tell_connecting(&mut self, index: u32, next_ms: u32) {
         let Some(row) = self.turns.rows.get(index) else { return };
         let wanted = row.events & EventKind::Connecting.bit() != 0;
-        let Some(carried) = row.carried.as_deref().filter(|_| wanted || self.engine.logs()) else { return };
+        let Some(carried) = row.beside.carried().filter(|_| wanted || self.engine.logs()) else { return };
         let event = Event {
             attempt: carried.attempt(),
             next_ms: Some(next_ms),
@@ -427,8 +428,8 @@ impl Turn<'_> {
     /// What a peer that was not heard in its time did instead.
     fn what_came(&self, index: u32) -> Cause {
         let row = self.turns.rows.get(index);
-        let refused = row.and_then(|row| row.carried.as_deref()?.talk.as_ref()?.refused());
-        let open = row.and_then(|row| row.desk.as_ref()?.open_since());
+        let refused = row.and_then(|row| row.beside.carried()?.talk.as_ref()?.refused());
+        let open = row.and_then(|row| row.beside.desk()?.open_since());
         refused.or(open.map(|_| Cause::PartialFrame)).unwrap_or(Cause::NoAnswer)
     }
 
@@ -441,8 +442,8 @@ impl Turn<'_> {
             return None;
         }
         let row = self.turns.rows.get_mut(index)?;
-        let desk = row.desk.clone()?;
-        let carried = row.carried.as_deref_mut()?;
+        let desk = row.beside.desk().cloned()?;
+        let carried = row.beside.carried_mut()?;
         if !carried.unwritten.is_empty() || words.has(beat::MUTE) {
             return None;
         }

@@ -168,7 +168,7 @@ impl Place {
 
 /// Whether a link is open and has its connection, or is about to be opened.
 fn lives(table: &Table, rows: &Rows, key: Key) -> bool {
-    let connected = |row: &Row| row.carried.as_ref().is_some_and(|carried| carried.is_ahead());
+    let connected = |row: &Row| row.beside.carried().is_some_and(|carried| carried.is_ahead());
     table.find(key).is_some() && rows.get(key.index).is_none_or(|row| row.key == key && connected(row))
 }
 

@@ -15,7 +15,7 @@ impl Turn<'_> {
         if row.policy.least_ms == 0 || !judged {
             return;
         }
-        let watch = row.watch.get_or_insert_default();
+        let watch = row.beside.watch();
         let epoch = pause.map(|pause| pause.epoch);
         if std::mem::replace(&mut watch.excused, epoch) != epoch && watch.police.last().is_some() {
             watch.police.excuse(pause.map_or(0, |pause| pause.length_ms));

@@ -21,13 +21,13 @@ impl Turn<'_> {
         let due_by = self.due_by();
         let row = self.turns.rows.get_mut(index)?;
         let limit_ms = row.policy.progress_ms;
-        if limit_ms == 0 && row.watch.is_none() {
+        if limit_ms == 0 && row.beside.watch_mut().is_none() {
             return None;
         }
         let started = if let Some(Input::Start { at }) = input { Some(at.earliest(now)) } else { None };
         let runs = started.is_some() || matches!(row.state(), State::Up | State::Suspect | State::Connecting);
         if limit_ms == 0 || !runs {
-            let watch = row.watch.as_mut()?;
+            let watch = row.beside.watch_mut()?;
             watch.progress.since = None;
             self.goes_on(words, index);
             return None;
@@ -35,7 +35,7 @@ impl Turn<'_> {
         let own = self.shard.table.mark(index).and_then(Mark::get);
         let mark = own.or_else(|| self.engine.progress.mark.get());
         let pause = self.turns.pause.map(|pause| pause.ended);
-        let progress = &mut row.watch.get_or_insert_default().progress;
+        let progress = &mut row.beside.watch().progress;
         let since = progress.since.unwrap_or(started.unwrap_or(now));
         let later = [mark, pause].into_iter().flatten().filter(|at| at.since(now) <= WRAPPED_MS);
         let since = later.fold(since, Stamp::latest).latest(now.minus(OLDEST_MS));
@@ -58,7 +58,7 @@ impl Turn<'_> {
             NoProgress::Flag => beat::FLAGGED,
             NoProgress::Stop => beat::MUTE,
         };
-        let Some(watch) = row.watch.as_mut() else { return };
+        let Some(watch) = row.beside.watch_mut() else { return };
         let progress = &mut watch.progress;
         progress.unmuted |= words.clear((beat::FLAGGED | beat::MUTE) & !what) & beat::MUTE != 0;
         words.set(beat::STALE | what);
@@ -77,7 +77,7 @@ impl Turn<'_> {
 
     /// All is as before.
     fn goes_on(&mut self, words: &Words<'_>, index: u32) {
-        let Some(watch) = self.turns.rows.get_mut(index).and_then(|row| row.watch.as_mut()) else { return };
+        let Some(watch) = self.turns.rows.get_mut(index).and_then(|row| row.beside.watch_mut()) else { return };
         if std::mem::replace(&mut watch.progress.silent, false) {
             watch.progress.unmuted |= words.clear(beat::STALE | beat::FLAGGED | beat::MUTE) & beat::MUTE != 0;
         }
@@ -86,12 +86,12 @@ impl Turn<'_> {
     /// Hands out what was held back. Gives the deadline that results, if there is another one.
     pub(super) fn unmute(&mut self, words: &Words<'_>, index: u32, now: Stamp) -> Option<Stamp> {
         let row = self.turns.rows.get_mut(index)?;
-        let progress = &mut row.watch.as_mut()?.progress;
+        let progress = &mut row.beside.watch_mut()?.progress;
         if !std::mem::replace(&mut progress.unmuted, false) {
             return None;
         }
         let attempt = progress.attempt;
-        let owes = row.desk.as_ref().is_some_and(|desk| desk.owes());
+        let owes = row.beside.desk().is_some_and(|desk| desk.owes());
         let deadline = words.has(beat::WANTED).then(|| self.hand_out(words, index, now, attempt)).flatten();
         if owes {
             self.ask_to_take(index, 0);
@@ -102,7 +102,7 @@ impl Turn<'_> {
     /// The application set the engine's mark: looks at the links that wait for it.
     pub(super) fn look_at_silent(&mut self) {
         for index in std::mem::take(&mut self.turns.silent) {
-            if let Some(watch) = self.turns.rows.get_mut(index).and_then(|row| row.watch.as_mut()) {
+            if let Some(watch) = self.turns.rows.get_mut(index).and_then(|row| row.beside.watch_mut()) {
                 watch.progress.listed = false;
                 self.visit(index, None);
             }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 impl Turn<'_> {
     fn talk(&mut self, index: u32) -> Option<&mut Talk> {
-        self.turns.rows.get_mut(index)?.carried.as_deref_mut()?.talk.as_mut()
+        self.turns.rows.get_mut(index)?.beside.carried_mut()?.talk.as_mut()
     }
 
     /// A new connection: nothing is agreed on it yet.
     pub(super) fn begin_talk(&mut self, index: u32, session: Option<Session>) {
         let session = session.unwrap_or(Session { mine: self.engine.random(), yours: 0 });
-        let Some(carried) = self.turns.rows.get_mut(index).and_then(|row| row.carried.as_deref_mut()) else { return };
+        let Some(carried) = self.turns.rows.get_mut(index).and_then(|row| row.beside.carried_mut()) else { return };
         let datagrams = carried.connection.as_ref().is_some_and(Connection::is_datagram);
         let Some(talk) = &mut carried.talk else { return };
         talk.begin(session, datagrams);
@@ -54,7 +54,7 @@ impl Turn<'_> {
                 // The beat before met nobody: the link's core begins again with the one that is heard.
                 let now = self.turns.clock.latest();
                 let Some(row) = self.turns.rows.get_mut(index) else { return };
-                (row.link, row.side) = (Link::new(now), None);
+                row.begin(now);
                 self.shard.table.words(index).map(|words| words.clear(beat::WANTED | beat::AGAIN));
                 self.visit(index, Some(Input::Start { at: now }));
                 self.visit(index, Some(Input::Probe));
@@ -65,8 +65,8 @@ impl Turn<'_> {
     /// Beats out of turn where the peer waits for a word and no answer carries it.
     pub(super) fn speak(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get(index) else { return };
-        let answers = row.desk.as_ref().is_some_and(|desk| desk.owes());
-        let writes = row.carried.as_deref().is_some_and(|carried| {
+        let answers = row.beside.desk().is_some_and(|desk| desk.owes());
+        let writes = row.beside.carried().is_some_and(|carried| {
             carried.is_connected() && carried.unwritten.is_empty() && carried.talk.as_ref().is_some_and(Talk::owes)
         });
         if writes && !answers {

@@ -176,7 +176,6 @@ impl Turn<'_> {
         self.turns.rows.insert(Row {
             key: opening.key,
             link: Link::new(opening.opened),
-            side: None,
             queued: None,
             due: opening.opened,
             policy: opening.policy,
@@ -184,18 +183,13 @@ impl Turn<'_> {
             // Nothing is told of a link before the application knows of it.
             events: if hidden { 0 } else { opening.events },
             data: opening.data,
-            name: opening.name,
-            fd: opening.fd,
-            desk: opening.desk,
             opened: opening.opened,
             state_since: now,
             down: false,
             detail: 0,
-            tally: Tally::default(),
-            rtt: Rtt::default(),
             counted: None,
-            carried: opening.carried,
-            watch: None,
+            numbers: Numbers::default(),
+            beside: Beside::new(opening.name, opening.fd, opening.desk, opening.carried),
         });
         if !hidden {
             self.turns.stats.count(Counted::Opened);
@@ -243,9 +237,9 @@ impl Turn<'_> {
             }
             Said::Sent { at } => Input::Sent { at },
             Said::Unsent { at, counted } => {
-                let seen = row.policy.observe_only && row.tally[Counted::BeatsSent] > 0;
+                let seen = row.policy.observe_only && row.numbers.tally(Counted::BeatsSent) > 0;
                 if counted || seen {
-                    row.tally[Counted::BeatsSent] = row.tally[Counted::BeatsSent].wrapping_sub(1);
+                    row.numbers.count(Counted::BeatsSent, -1);
                     self.turns.stats[Counted::BeatsSent] -= 1;
                 }
                 Input::Unsent { at }
@@ -270,26 +264,26 @@ impl Turn<'_> {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let before = std::mem::replace(&mut row.policy, Arc::clone(&policy));
         // Of several callers at once the one heard last has its way, here and where the application's threads look.
-        row.desk.as_ref().into_iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
+        row.beside.desk().into_iter().for_each(|desk| desk.set_policy(Arc::clone(&policy)));
         self.shard.table.words(index).into_iter().for_each(|words| words.observe(policy.observe_only));
         self.visit(index, Some(Input::Policy(*before)));
     }
 
     /// Where the number does not tell which try an answer belongs to, the time that it brings back does.
     fn answer(&mut self, index: u32, answer: Input, echo_us: Option<u32>) {
-        let samples = |row: &Row| (row.tally[Counted::AnswersReceived], row.rtt.count);
+        let samples = |row: &Row| (row.numbers.tally(Counted::AnswersReceived), row.numbers.rtt().count);
         let Some(before) = self.turns.rows.get(index).map(samples) else { return };
         self.visit(index, Some(answer));
         let (Input::Answer { at, at_us, .. }, Some(echo_us)) = (answer, echo_us) else { return };
         let pause = self.turns.pause;
         // Of a link that the application reads nobody knows when the answer came.
-        let Some(row) = self.turns.rows.get_mut(index).filter(|row| row.carried.is_some()) else { return };
-        let matched_without = samples(row).0 != before.0 && row.rtt.count == before.1;
+        let Some(row) = self.turns.rows.get_mut(index).filter(|row| row.beside.carried().is_some()) else { return };
+        let matched_without = samples(row).0 != before.0 && row.numbers.rtt().count == before.1;
         let rtt_us = at_us.wrapping_sub(echo_us);
         let sent = at.minus(rtt_us.div_ceil(1_000));
         let paused = pause.is_some_and(|pause| pause.ended.is_after(sent));
         if matched_without && !paused && i32::try_from(rtt_us).is_ok() {
-            row.rtt.add(rtt_us);
+            row.numbers.add_rtt(rtt_us);
             self.turns.rtt.record(rtt_us.into());
         }
     }
@@ -298,7 +292,7 @@ impl Turn<'_> {
         self.shard.table.words(index).map(|words| words.clear(beat::PAUSED));
         self.visit(index, Some(Input::Start { at }));
         // Beats of the peer that came before the start are answered now.
-        if self.turns.rows.get(index).and_then(|row| row.desk.as_ref()).is_some_and(|desk| desk.owes()) {
+        if self.turns.rows.get(index).and_then(|row| row.beside.desk()).is_some_and(|desk| desk.owes()) {
             self.ask_to_take(index, 0);
         }
     }
@@ -319,7 +313,7 @@ impl Turn<'_> {
     /// Counts something of a link, for the link and for all.
     pub(super) fn count(&mut self, index: u32, what: Counted) {
         if let Some(row) = self.turns.rows.get_mut(index) {
-            row.tally[what] = row.tally[what].wrapping_add(1);
+            row.numbers.count(what, 1);
             self.turns.stats.count(what);
         }
     }
@@ -389,7 +383,7 @@ impl Turn<'_> {
         let stamps = Input::Stamps {
             received: Stamp(words.received.load(Ordering::Acquire)),
             sent: Stamp(words.sent.load(Ordering::Acquire)),
-            open_since: row.desk.as_ref().and_then(|desk| desk.open_since()),
+            open_since: row.beside.desk().and_then(|desk| desk.open_since()),
         };
         let mut deadline = self.step(&words, index, due_by, stamps);
         deadline = self.unmute(&words, index, now).or(deadline);
@@ -432,22 +426,22 @@ impl Turn<'_> {
             pause: self.turns.pause,
         };
         let before = row.link.evidence();
-        let mut output = row.link.step(&mut row.side, &context, now, input);
+        let mut output = row.beside.with_side(|side| row.link.step(side, &context, now, input));
         let partial_frame = output.partial_frame;
         let mut observed = None;
         if output.judge {
-            let seen = row.fd.map(observe).unwrap_or_default();
+            let seen = row.beside.fd().map(observe).unwrap_or_default();
             observed = Some(seen);
             // What a carried link's socket holds was read, as much as there was time for.
-            let unread_bytes = seen.unread_bytes.filter(|_| row.carried.is_none());
-            let talk = row.carried.as_deref().and_then(|carried| carried.talk.as_ref());
+            let unread_bytes = seen.unread_bytes.filter(|_| row.beside.carried().is_none());
+            let talk = row.beside.carried().and_then(|carried| carried.talk.as_ref());
             let facts = Facts {
                 unread_bytes,
                 send_queue_full: seen.send_queue_full,
                 app_stuck: words.has(beat::STALE),
                 refused: talk.and_then(Talk::refused),
             };
-            output = row.link.step(&mut row.side, &context, now, Input::Judge(facts));
+            output = row.beside.with_side(|side| row.link.step(side, &context, now, Input::Judge(facts)));
             output.partial_frame |= partial_frame;
         }
         let after = row.link.evidence();
@@ -468,11 +462,11 @@ impl Turn<'_> {
     /// another one.
     pub(super) fn hand_out(&mut self, words: &Words<'_>, index: u32, now: Stamp, attempt: u8) -> Option<Stamp> {
         let row = self.turns.rows.get_mut(index)?;
-        row.watch.as_mut().into_iter().for_each(|watch| watch.progress.attempt = attempt);
+        row.beside.watch_mut().into_iter().for_each(|watch| watch.progress.attempt = attempt);
         if words.has(beat::MUTE) {
             return None;
         }
-        if row.events & EventKind::Send.bit() == 0 || row.carried.is_some() {
+        if row.events & EventKind::Send.bit() == 0 || row.beside.carried().is_some() {
             // Nobody wants to be told: the application asks by itself, or the engine writes.
             return self.step(words, index, now, Input::HandedOut { at: now });
         }
@@ -503,7 +497,7 @@ impl Turn<'_> {
         if output.partial_frame {
             self.turns.stats.count(Counted::PartialFrames);
             self.tell(index, EventKind::PartialFrame, observed);
-            self.turns.rows.get(index).and_then(|row| row.desk.as_ref()).into_iter().for_each(|desk| desk.unwatch());
+            self.turns.rows.get(index).and_then(|row| row.beside.desk()).into_iter().for_each(|desk| desk.unwatch());
         }
         // One that makes no progress was told of.
         if output.app_not_responding && !words.has(beat::STALE) {
@@ -565,10 +559,10 @@ impl Turn<'_> {
             Answered::Matched { rtt_us } => {
                 // An answer that claims to be older than its beat has no round-trip time.
                 if let Some(rtt_us) = rtt_us.filter(|rtt_us| i32::try_from(*rtt_us).is_ok()) {
-                    row.rtt.add(rtt_us);
+                    row.numbers.add_rtt(rtt_us);
                     self.turns.rtt.record(rtt_us.into());
                 }
-                row.watch.as_mut().into_iter().for_each(|watch| watch.answered = Some(at));
+                row.beside.watch_mut().into_iter().for_each(|watch| watch.answered = Some(at));
                 self.count(index, Counted::AnswersReceived);
                 forward(words.received, at.earliest(now), || now);
                 if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::Answer.bit() != 0) {
@@ -593,7 +587,7 @@ impl Turn<'_> {
         let evidence = row.link.evidence();
         let ages = self.shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
         let verdict = matches!(kind, EventKind::Suspect | EventKind::Down | EventKind::WouldBeDown);
-        let socket = row.fd.filter(|_| verdict);
+        let socket = row.beside.fd().filter(|_| verdict);
         let observed = observed.or_else(|| socket.map(observe)).unwrap_or_default();
         let tcp = socket.and_then(|fd| tcp_info(fd).ok()).filter(|info| info.state.is_some()).map(Box::new);
         Event {
@@ -605,12 +599,12 @@ impl Turn<'_> {
             tries_max: row.policy.tries,
             sequence: evidence.sequence.unwrap_or_default(),
             detail: row.detail,
-            rtt_us: row.rtt.known().map(|rtt| rtt.last_us),
+            rtt_us: row.numbers.rtt().known().map(|rtt| rtt.last_us),
             last_received_ms: ages.and_then(|ages| ages.received_ms),
             last_sent_ms: ages.and_then(|ages| ages.sent_ms),
             unread_bytes: observed.unread_bytes,
             send_queue_bytes: observed.send_queue_bytes,
-            name: row.name.clone(),
+            name: row.beside.name().cloned(),
             listener: row.listener(),
             tcp,
             ..Event::of_engine(kind, self.engine.clock.ns_of(now, self.engine.clock.now_ns()))
