@@ -22,6 +22,14 @@ pub struct Item {
     pub wanted: bool,
 }
 
+/// Who knows the links of events.
+pub trait Gate {
+    /// Whether an event that waited may still be handed out.
+    fn is_alive(&self, event: &Event) -> bool;
+    /// That will be asked of this one soon.
+    fn announce(&self, _: &Event) {}
+}
+
 /// Which lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
@@ -71,6 +79,9 @@ enum Class {
     Alone(EventKind),
 }
 
+/// By how many events their links are announced before they are looked at.
+const AHEAD: usize = 8;
+
 fn class(kind: EventKind) -> Option<Class> {
     match kind {
         EventKind::Up | EventKind::Suspect => Some(Class::Change),
@@ -83,7 +94,7 @@ fn class(kind: EventKind) -> Option<Class> {
 impl Queue {
     fn push(&mut self, mut item: Item) {
         let link = id(&item.event);
-        if item.event.kind == EventKind::Down {
+        if item.event.kind == EventKind::Down && !self.latest.is_empty() {
             // What comes after a verdict must not be moved before it.
             self.latest.remove(&(link, Class::Change));
         }
@@ -180,28 +191,36 @@ impl Delivery {
         }
     }
 
-    /// The next item of a lane, if `alive` still lets it be handed out. The lane is inside its link until [`finish`](Self::finish).
-    fn pop(&self, state: &mut State, lane: Lane, alive: &dyn Fn(&Event) -> bool) -> Option<Item> {
+    /// The next item of a lane, if it may still be handed out. The lane is inside its link until [`finish`](Self::finish).
+    fn enter(&self, state: &mut State, lane: Lane, gate: &dyn Gate) -> Option<Item> {
+        let item = self.pop(state, lane, gate)?;
+        state.queues[lane as usize].inside = Some((id(&item.event), Instant::now()));
+        Some(item)
+    }
+
+    fn pop(&self, state: &mut State, lane: Lane, gate: &dyn Gate) -> Option<Item> {
         while let Some(item) = state.queues[lane as usize].pop() {
+            if let Some(later) = state.queues[lane as usize].items.ahead(AHEAD) {
+                gate.announce(&later.event);
+            }
             let link = id(&item.event);
             if item.event.kind == EventKind::Closed {
                 if state.queues[Lane::Sends as usize].inside.is_some_and(|(inside, _)| inside == link) {
                     state.held.push(item);
                     continue;
                 }
-            } else if !alive(&item.event) {
+            } else if !gate.is_alive(&item.event) {
                 continue;
             }
-            state.queues[lane as usize].inside = Some((link, Instant::now()));
             return Some(item);
         }
         None
     }
 
     /// The next item, if there is one now.
-    pub fn next(&self, lane: Lane, alive: &dyn Fn(&Event) -> bool) -> Option<Item> {
+    pub fn next(&self, lane: Lane, gate: &dyn Gate) -> Option<Item> {
         let mut state = self.lock();
-        let item = self.pop(&mut state, lane, alive);
+        let item = self.enter(&mut state, lane, gate);
         self.show(&mut state);
         if item.is_none() {
             self.rested.notify_all();
@@ -210,10 +229,10 @@ impl Delivery {
     }
 
     /// The next item, when it comes; `None` once nothing comes any more.
-    pub fn next_or_end(&self, lane: Lane, alive: &dyn Fn(&Event) -> bool) -> Option<Item> {
+    pub fn next_or_end(&self, lane: Lane, gate: &dyn Gate) -> Option<Item> {
         let mut state = self.lock();
         loop {
-            let item = self.pop(&mut state, lane, alive);
+            let item = self.enter(&mut state, lane, gate);
             if item.is_some() || (state.over && (lane == Lane::Sends || state.held.is_empty())) {
                 return item;
             }
@@ -237,23 +256,18 @@ impl Delivery {
     /// Fills `batch` with what waits for a puller, up to `capacity`; waits for the first item until `until`. The lane is
     /// inside the application until [`finish`](Self::finish).
     /// `false`: nothing comes any more.
-    pub fn pull(
-        &self,
-        batch: &mut Vec<Item>,
-        capacity: usize,
-        until: Option<Instant>,
-        alive: &dyn Fn(&Event) -> bool,
-    ) -> bool {
+    pub fn pull(&self, batch: &mut Vec<Item>, capacity: usize, until: Option<Instant>, gate: &dyn Gate) -> bool {
         let mut state = self.lock();
         loop {
             while batch.len() < capacity {
-                let Some(item) = self.pop(&mut state, Lane::Events, alive) else {
+                let Some(item) = self.pop(&mut state, Lane::Events, gate) else {
                     break;
                 };
                 batch.push(item);
             }
-            if batch.is_empty() {
-                self.rested.notify_all();
+            match batch.last() {
+                Some(last) => state.queues[Lane::Events as usize].inside = Some((id(&last.event), Instant::now())),
+                None => self.rested.notify_all(),
             }
             let ended = state.over && state.held.is_empty();
             state.told |= ended && batch.is_empty();

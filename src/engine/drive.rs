@@ -1,7 +1,7 @@
 //! The calls that turn an engine, pull from it, bring it to rest and stop it.
 
 use super::command::Command;
-use super::delivery::{Item, Lane};
+use super::delivery::{Gate, Item, Lane};
 use super::event::{Event, EventKind};
 use super::shard::Next;
 use super::sync::channel::Receiver;
@@ -67,7 +67,7 @@ impl Engine {
         let mut count = 0;
         let mut batch = Vec::with_capacity(capacity.min(1024));
         loop {
-            if !inner.delivery.pull(&mut batch, capacity - count, until, &|event| inner.is_alive(event)) {
+            if !inner.delivery.pull(&mut batch, capacity - count, until, inner) {
                 return Ok(if count == 0 { Waited::End } else { Waited::Events(count) });
             }
             let timed_out = batch.is_empty();
@@ -250,13 +250,22 @@ impl Engine {
         let _alone = inner.alone(&inner.puller, "wait")?;
         if inner.is_pulled() && inner.options.callbacks.release.is_some() {
             let mut batch = Vec::new();
-            while inner.delivery.pull(&mut batch, 1024, Some(Instant::now()), &|_| false) {
+            while inner.delivery.pull(&mut batch, 1024, Some(Instant::now()), &Over) {
                 for item in batch.drain(..).filter(|item: &Item| item.event.kind == EventKind::Closed) {
                     inner.guarded(|| inner.conclude(&item));
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Nothing is handed out any more.
+struct Over;
+
+impl Gate for Over {
+    fn is_alive(&self, _: &Event) -> bool {
+        false
     }
 }
 

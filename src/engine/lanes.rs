@@ -2,7 +2,7 @@
 
 use super::Inner;
 use super::command::{Command, Said};
-use super::delivery::{Item, Lane};
+use super::delivery::{Gate, Item, Lane};
 use super::event::{Event, EventKind, LinkId};
 use super::fault::{self, Point};
 use super::options::{Level, OnPanic};
@@ -80,7 +80,7 @@ impl Inner {
     }
 
     pub(super) fn serve_lane(&self, lane: Lane) {
-        while let Some(item) = self.delivery.next_or_end(lane, &|event| self.is_alive(event)) {
+        while let Some(item) = self.delivery.next_or_end(lane, self) {
             self.hand_out(lane, &item);
         }
         self.delivery.thread_ends();
@@ -90,7 +90,7 @@ impl Inner {
     pub(super) fn hand_out_here(&self) -> bool {
         let mut any = false;
         for (lane, _) in self.served_lanes() {
-            while let Some(item) = self.delivery.next(lane, &|event| self.is_alive(event)) {
+            while let Some(item) = self.delivery.next(lane, self) {
                 self.hand_out(lane, &item);
                 any = true;
             }
@@ -104,22 +104,6 @@ impl Inner {
         self.guarded(|| self.log_event(&item.event));
         self.guarded(|| self.call_back(lane, item));
         self.delivery.finish(lane);
-    }
-
-    /// Whether an event that waited may still be handed out: its link is open, and a beat is still wanted.
-    pub(super) fn is_alive(&self, event: &Event) -> bool {
-        let Some((shard, link)) = self.shard_of(event) else {
-            return true;
-        };
-        let Some(words) = shard.table.find(link.key()) else {
-            return false;
-        };
-        if event.kind != EventKind::Send {
-            return true;
-        }
-        words.clear(beat::QUEUED);
-        let owed = words.has(beat::OWED) && !words.has(beat::PAUSED | beat::OBSERVED);
-        (words.has(beat::WANTED) || owed) && !words.has(beat::MUTE)
     }
 
     /// Whether it is CLOSED, an event of the engine, or its link is still open: it may have been closed since the event
@@ -240,6 +224,30 @@ impl Inner {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Gate for Inner {
+    /// Its link is open, and a beat is still wanted.
+    fn is_alive(&self, event: &Event) -> bool {
+        let Some((shard, link)) = self.shard_of(event) else {
+            return true;
+        };
+        let Some(words) = shard.table.find(link.key()) else {
+            return false;
+        };
+        if event.kind != EventKind::Send {
+            return true;
+        }
+        words.clear(beat::QUEUED);
+        let owed = words.has(beat::OWED) && !words.has(beat::PAUSED | beat::OBSERVED);
+        (words.has(beat::WANTED) || owed) && !words.has(beat::MUTE)
+    }
+
+    fn announce(&self, event: &Event) {
+        if let Some((shard, link)) = self.shard_of(event) {
+            shard.table.fetch_words(link.key().index);
         }
     }
 }

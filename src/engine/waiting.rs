@@ -68,6 +68,12 @@ impl<T> Waiting<T> {
         None
     }
 
+    /// The one that comes so many places after the first, if there is one there.
+    pub fn ahead(&self, by: usize) -> Option<&T> {
+        let place = self.over + by;
+        self.pieces.get(place / PIECE)?.get(place % PIECE)?.as_ref()
+    }
+
     /// The one at a position, if it is still there.
     pub fn take(&mut self, at: u64) -> Option<T> {
         let place = usize::try_from(at.checked_sub(self.first)?).ok()?;
@@ -113,6 +119,7 @@ mod tests {
             for _ in 0..20 {
                 let (at, item) = waiting.pop().unwrap();
                 assert_eq!(at, item);
+                assert!(waiting.ahead(0).is_none_or(|&next| next > item));
                 out.push(item);
             }
             assert_eq!(waiting.len() as u64, (round + 1) * 13);

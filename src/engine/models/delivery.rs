@@ -1,7 +1,7 @@
 //! The lanes: nothing that waits is forgotten, CLOSED comes last, and the end comes to everybody.
 
 use super::{explore, thread};
-use crate::engine::delivery::{Delivery, Item, Lane};
+use crate::engine::delivery::{Delivery, Gate, Item, Lane};
 use crate::engine::event::{Event, EventKind, LinkId};
 use crate::engine::sync::{AtomicBool, AtomicU32};
 use std::sync::Arc;
@@ -35,10 +35,6 @@ impl World {
         self.push([item(EventKind::Closed, 1)]);
     }
 
-    fn is_alive(&self, _: &Event) -> bool {
-        !self.closed.load(Ordering::Acquire)
-    }
-
     fn push(&self, items: impl IntoIterator<Item = Item>) {
         self.delivery.push(&mut items.into_iter().collect());
     }
@@ -58,7 +54,7 @@ impl World {
 
     /// What a lane's thread does.
     fn serve(&self, lane: Lane) {
-        while let Some(item) = self.delivery.next_or_end(lane, &|event| self.is_alive(event)) {
+        while let Some(item) = self.delivery.next_or_end(lane, self) {
             self.called(&item);
             self.delivery.finish(lane);
         }
@@ -68,7 +64,7 @@ impl World {
     /// What who pulls does.
     fn pull(&self) {
         let mut batch = Vec::new();
-        while self.delivery.pull(&mut batch, 2, None, &|event| self.is_alive(event)) {
+        while self.delivery.pull(&mut batch, 2, None, self) {
             batch.drain(..).for_each(|item| self.called(&item));
             self.delivery.finish(Lane::Events);
         }
@@ -76,6 +72,12 @@ impl World {
 
     fn handed_out(&self) -> u32 {
         self.handed_out.load(Ordering::Relaxed)
+    }
+}
+
+impl Gate for World {
+    fn is_alive(&self, _: &Event) -> bool {
+        !self.closed.load(Ordering::Acquire)
     }
 }
 

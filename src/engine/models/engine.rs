@@ -71,7 +71,7 @@ impl World {
     /// The lane of the notices hands out one, if one waits and is still of use.
     fn hand_out_notice(&self) -> bool {
         let inner = &self.engine.inner;
-        let item = inner.delivery.next(Lane::Sends, &|event| inner.is_alive(event));
+        let item = inner.delivery.next(Lane::Sends, &**inner);
         inner.delivery.finish(Lane::Sends);
         item.is_some()
     }

@@ -607,7 +607,7 @@ impl Turn<'_> {
             name: row.beside.name().cloned(),
             listener: row.listener(),
             tcp,
-            ..Event::of_engine(kind, self.engine.clock.ns_of(now, self.engine.clock.now_ns()))
+            ..Event::of_engine(kind, self.engine.clock.ns_of(now, self.turns.read_ns))
         }
     }
 }
