@@ -65,6 +65,9 @@ bench: ## the benchmarks
 bench-load: build ## what carried links cost beside a hand-written epoll loop, 3 minutes
 	$(MAKE) -C benches/load bench
 
+bench-wakeups: build ## how often hbeat wakes up with no link, one, a thousand and a million, 75 seconds
+	$(MAKE) -C benches/wakeups bench
+
 # Cargo's archive shows the names of Rust's own library, too, which a second library in Rust would bring once more.
 archive: build ## build/libhbeat.a, in which only hbeat_* is to be seen: fits beside other libraries in Rust
 	mkdir -p build
@@ -93,4 +96,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
-.PHONY: all build examples demo test stress tsan windows ports loom python pythontest pythonbench header bench bench-load archive install glibc217 clean help
+.PHONY: all build examples demo test stress tsan windows ports loom python pythontest pythonbench header bench bench-load bench-wakeups archive install glibc217 clean help

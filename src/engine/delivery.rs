@@ -58,6 +58,8 @@ pub struct State {
     told: bool,
     /// Threads that serve a lane.
     threads: u32,
+    /// Threads that wait for a change of this: where there is none a change costs no system call.
+    waiting: u32,
     /// The application's loop is wanted for another reason than events.
     nudged: bool,
     raised: bool,
@@ -148,6 +150,7 @@ impl Delivery {
             over: false,
             told: false,
             threads: 0,
+            waiting: 0,
             nudged: false,
             raised: false,
         };
@@ -223,7 +226,7 @@ impl Delivery {
         let item = self.enter(&mut state, lane, gate);
         self.show(&mut state);
         if item.is_none() {
-            self.rested.notify_all();
+            self.rests(&state);
         }
         item
     }
@@ -236,7 +239,7 @@ impl Delivery {
             if item.is_some() || (state.over && (lane == Lane::Sends || state.held.is_empty())) {
                 return item;
             }
-            self.rested.notify_all();
+            self.rests(&state);
             state = self.filled[lane as usize].wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -245,7 +248,7 @@ impl Delivery {
     pub fn finish(&self, lane: Lane) {
         let mut state = self.lock();
         state.queues[lane as usize].inside = None;
-        self.rested.notify_all();
+        self.rests(&state);
         if lane == Lane::Sends && !state.held.is_empty() {
             let held = std::mem::take(&mut state.held);
             held.into_iter().for_each(|item| state.queues[Lane::Events as usize].push(item));
@@ -267,7 +270,7 @@ impl Delivery {
             }
             match batch.last() {
                 Some(last) => state.queues[Lane::Events as usize].inside = Some((id(&last.event), Instant::now())),
-                None => self.rested.notify_all(),
+                None => self.rests(&state),
             }
             let ended = state.over && state.held.is_empty();
             state.told |= ended && batch.is_empty();
@@ -306,8 +309,9 @@ impl Delivery {
 
     /// A lane's thread ends.
     pub fn thread_ends(&self) {
-        self.lock().threads -= 1;
-        self.rested.notify_all();
+        let mut state = self.lock();
+        state.threads -= 1;
+        self.rests(&state);
     }
 
     /// No shard pushes any more: lanes end when they are empty.
@@ -327,17 +331,25 @@ impl Delivery {
     fn wait_until(&self, until: Option<Instant>, done: impl Fn(&State) -> bool) -> bool {
         let mut state = self.lock();
         while !done(&state) {
-            let Some(until) = until else {
-                state = self.rested.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
                 return false;
             }
-            state = self.rested.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting += 1;
+            state = match left {
+                None => self.rested.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.rested.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            state.waiting -= 1;
         }
         true
+    }
+
+    /// Who waits for rest looks again.
+    fn rests(&self, state: &State) {
+        if state.waiting > 0 {
+            self.rested.notify_all();
+        }
     }
 
     /// For how many milliseconds each lane has been inside the application, and how many items wait.

@@ -161,17 +161,21 @@ impl Inner {
     /// What is due after it did.
     pub(super) fn after(&self, event: &Event) {
         let Some((shard, link)) = self.shard_of(event) else { return };
-        let now_ns = self.clock.now_ns();
         match event.kind {
             // Not before the callback returned: while it hangs, the application was not told (rule l).
-            // Where a newer notice waits by now, that one will be told of.
-            EventKind::Send if shard.table.find(link.key()).is_some_and(|words| !words.has(beat::QUEUED)) => {
-                let at = self.clock.ceil(now_ns);
+            // A beat that was taken by now tells it, too, and where a newer notice waits, that one will be told of.
+            EventKind::Send
+                if shard
+                    .table
+                    .find(link.key())
+                    .is_some_and(|words| words.has(beat::WANTED) && !words.has(beat::QUEUED)) =>
+            {
+                let at = self.clock.ceil(self.clock.now_ns());
                 shard.note(Command::Link(link.key(), Said::HandedOut { at }));
             }
             EventKind::Closed => {
                 self.links.fetch_sub(1, Ordering::Relaxed);
-                shard.table.vacate(link.key(), now_ns);
+                shard.table.vacate(link.key(), self.clock.now_ns());
             }
             _ => {}
         }

@@ -252,6 +252,11 @@ impl Rows {
         self.slabs.get(slab).and_then(Option::as_ref).into_iter().for_each(|slab| fetch(&slab.rows[slot]));
     }
 
+    /// The same of what a row that has come by now counted.
+    pub fn fetch_numbers(&self, index: u32) {
+        self.get(index).and_then(|row| row.numbers.0.as_deref()).into_iter().for_each(fetch);
+    }
+
     /// Takes the row out, if it is still that link's.
     pub fn remove(&mut self, key: Key) -> Option<Row> {
         let (number, slot) = SLABS.place(key.index);

@@ -26,6 +26,7 @@ use super::table::{Key, Table, Words, beat, forward};
 use crate::core::{Answered, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
 use crate::net::{Observed, Poller, Ready, observe, tcp_info};
 use once_cell::sync::OnceCell;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use turn::Turn;
@@ -62,6 +63,8 @@ pub struct Shard {
 /// What a turn works on.
 pub struct Turns {
     inbox: Receiver<Command>,
+    /// What was taken out of it and not acted upon yet.
+    heard: VecDeque<Command>,
     rows: Rows,
     wheel: Wheel,
     clock: Clock,
@@ -117,6 +120,7 @@ impl Shard {
             poller: OnceCell::new(),
             turns: Mutex::new(Turns {
                 inbox,
+                heard: VecDeque::new(),
                 rows: Rows::default(),
                 wheel: Wheel::new(start, tick_ms),
                 clock: Clock::new(start),

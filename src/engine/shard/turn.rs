@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// The memory of a link is sent for while so many others are looked at.
 const AHEAD: usize = 8;
+/// So many commands are taken at once.
+const PORTION: usize = 32;
 
 /// One turn: the shard, what the turn works on, and the engine around it.
 pub(super) struct Turn<'a> {
@@ -63,9 +65,12 @@ impl Turn<'_> {
             _ => self.poll(),
         }
         for at in 0..due.len() {
-            if let Some(&later) = due.get(at + AHEAD) {
+            if let Some(&later) = due.get(at + 2 * AHEAD) {
                 self.turns.rows.fetch(later);
                 self.shard.table.fetch_words(later);
+            }
+            if let Some(&later) = due.get(at + AHEAD) {
+                self.turns.rows.fetch_numbers(later);
             }
             self.note_lateness(due[at]);
             self.look(due[at], due_by, Some(Input::Tick));
@@ -97,7 +102,8 @@ impl Turn<'_> {
     /// by does not stand in its way. Each panic here takes its command or its row with it: it comes to an end.
     fn wind_up(&mut self) -> Next {
         self.let_go();
-        while let Ok(command) = self.turns.inbox.try_recv() {
+        // Some may have been taken out before a panic.
+        while let Some(command) = self.turns.heard.pop_front().or_else(|| self.turns.inbox.try_recv().ok()) {
             match command {
                 Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
                 Command::Link(key, Said::Close) => self.close(key),
@@ -150,11 +156,26 @@ impl Turn<'_> {
         self.turns.outbox.extend(self.engine.item(event));
     }
 
+    /// Takes so many commands at once, and sends for what they are about.
+    fn fetch_commands(&mut self, count: usize) {
+        for _ in 0..count {
+            let Ok(command) = self.turns.inbox.try_recv() else { return };
+            if let Command::Link(key, _) = &command {
+                self.turns.rows.fetch(key.index);
+                self.shard.table.fetch_words(key.index);
+            }
+            self.turns.heard.push_back(command);
+        }
+    }
+
     /// Acts upon the next `count` things that were said.
     fn hear(&mut self, count: usize) {
         // What is said meanwhile waits for the next turn: a busy caller must not hold up the others' deadlines.
-        for _ in 0..count {
-            let Ok(command) = self.turns.inbox.try_recv() else { return };
+        for done in 0..count {
+            if self.turns.heard.is_empty() {
+                self.fetch_commands((count - done).min(PORTION));
+            }
+            let Some(command) = self.turns.heard.pop_front() else { return };
             match command {
                 Command::Open(opening) => self.open(*opening),
                 Command::Link(key, said) => self.hear_of(key, said),
