@@ -40,6 +40,8 @@ pub struct Row {
 
 const _: () = assert!(size_of::<Option<Row>>() == 128, "two lines");
 
+const _: () = assert!(size_of::<(Tally, Rtt)>() == 56, "one line, with what an allocator adds");
+
 /// What a link counted and measured, from the first time on that there is something.
 #[derive(Default)]
 pub struct Numbers(Option<Box<(Tally, Rtt)>>);

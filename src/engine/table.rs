@@ -85,6 +85,9 @@ struct Outgoing {
     sequence: AtomicU32,
 }
 
+#[cfg(not(all(loom, test)))]
+const _: () = assert!(size_of::<Hot>() == 8 && size_of::<Outgoing>() == 12, "20 bytes a link");
+
 /// The words of some links, by use: what is touched together lies together.
 struct Chunk {
     hot: Block<Hot>,

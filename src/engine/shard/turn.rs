@@ -158,13 +158,18 @@ impl Turn<'_> {
 
     /// Takes so many commands at once, and sends for what they are about.
     fn fetch_commands(&mut self, count: usize) {
-        for _ in 0..count {
-            let Ok(command) = self.turns.inbox.try_recv() else { return };
+        let turns = &mut *self.turns;
+        for command in std::iter::from_fn(|| turns.inbox.try_recv().ok()).take(count) {
             if let Command::Link(key, _) = &command {
-                self.turns.rows.fetch(key.index);
+                turns.rows.fetch(key.index);
                 self.shard.table.fetch_words(key.index);
             }
-            self.turns.heard.push_back(command);
+            turns.heard.push_back(command);
+        }
+        for command in &turns.heard {
+            if let Command::Link(key, _) = command {
+                turns.rows.fetch_numbers(key.index);
+            }
         }
     }
 
