@@ -30,6 +30,17 @@ pub enum Command {
     Stop,
 }
 
+impl Command {
+    /// The link that it is about.
+    pub fn link(&self) -> Option<Key> {
+        match self {
+            Self::Open(opening) => Some(opening.key),
+            Self::Link(key, _) => Some(*key),
+            _ => None,
+        }
+    }
+}
+
 /// A link as it was opened.
 pub struct Opening {
     pub key: Key,

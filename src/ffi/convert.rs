@@ -3,6 +3,7 @@
 use super::last_error::Failure;
 use super::status::hbeat_status_code::{HBEAT_ERR_SIZE, HBEAT_ERR_UNSUPPORTED};
 use std::ffi::{CStr, c_char};
+use std::fmt::Display;
 use std::mem::MaybeUninit;
 use std::{ptr, slice};
 
@@ -49,7 +50,7 @@ macro_rules! plain {
 pub(super) use plain;
 
 /// Whether a struct of that size can be a `T` of any version.
-pub(super) fn check_size<T: Plain>(size: usize, field: &str) -> Result<(), Failure> {
+pub(super) fn check_size<T: Plain>(size: usize, field: impl Display) -> Result<(), Failure> {
     if (T::FIRST_SIZE..=SIZE_MAX).contains(&size) {
         return Ok(());
     }
@@ -92,7 +93,7 @@ pub(super) unsafe fn read_size<T: Plain>(pointer: *const T, name: &str) -> Resul
     }
     // SAFETY: a Plain begins with its u32 struct_size.
     let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
-    check_size::<T>(size, &format!("{name}.struct_size"))?;
+    check_size::<T>(size, format_args!("{name}.struct_size"))?;
     Ok(size)
 }
 
@@ -250,7 +251,7 @@ pub(super) fn flag(value: u32, field: &str) -> Result<bool, Failure> {
 }
 
 /// Copies text into an array for C, cut at a character where it is too long.
-pub(super) fn name_array<const N: usize>(text: impl std::fmt::Display) -> [c_char; N] {
+pub(super) fn name_array<const N: usize>(text: impl Display) -> [c_char; N] {
     let mut array = Array { bytes: [0; N], length: 0 };
     // What does not fit is cut; nothing else can fail.
     let _ = std::fmt::Write::write_fmt(&mut array, format_args!("{text}"));

@@ -160,16 +160,14 @@ impl Turn<'_> {
     fn fetch_commands(&mut self, count: usize) {
         let turns = &mut *self.turns;
         for command in std::iter::from_fn(|| turns.inbox.try_recv().ok()).take(count) {
-            if let Command::Link(key, _) = &command {
-                turns.rows.fetch(key.index);
-                self.shard.table.fetch_words(key.index);
+            if let Some(Key { index, .. }) = command.link() {
+                turns.rows.fetch(index);
+                self.shard.table.fetch_words(index);
             }
             turns.heard.push_back(command);
         }
-        for command in &turns.heard {
-            if let Command::Link(key, _) = command {
-                turns.rows.fetch_numbers(key.index);
-            }
+        for key in turns.heard.iter().filter_map(Command::link) {
+            turns.rows.fetch_numbers(key.index);
         }
     }
 
@@ -368,7 +366,9 @@ impl Turn<'_> {
 
     pub(super) fn close(&mut self, key: Key) {
         let Some(row) = self.turns.rows.remove(key) else { return };
-        self.shard.desks.remove(key.index);
+        if row.beside.desk().is_some() {
+            self.shard.desks.remove(key.index);
+        }
         let event = self.event(&row, EventKind::Closed, None);
         if row.is_hidden() {
             // The application never knew of it.
