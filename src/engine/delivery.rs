@@ -6,6 +6,7 @@
 
 use super::event::{Event, EventKind, LinkId};
 use super::listener::ListenerId;
+use super::memory::AHEAD;
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
 use super::waiting::Waiting;
 use crate::net::Signal;
@@ -80,9 +81,6 @@ enum Class {
     Change,
     Alone(EventKind),
 }
-
-/// By how many events their links are announced before they are looked at.
-const AHEAD: usize = 8;
 
 fn class(kind: EventKind) -> Option<Class> {
     match kind {
@@ -201,6 +199,7 @@ impl Delivery {
         Some(item)
     }
 
+    /// The same without the lane being inside.
     fn pop(&self, state: &mut State, lane: Lane, gate: &dyn Gate) -> Option<Item> {
         while let Some(item) = state.queues[lane as usize].pop() {
             if let Some(later) = state.queues[lane as usize].items.ahead(AHEAD) {

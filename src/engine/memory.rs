@@ -12,6 +12,9 @@ const LINE: usize = 64;
 /// A large page, where the system has such.
 const LARGE: usize = 2 << 20;
 
+/// The memory of a link is sent for while so many others are looked at.
+pub const AHEAD: usize = 8;
+
 /// Sends for the memory of a value, all of it, where the processor can be told so.
 #[inline(always)]
 pub fn fetch<T>(value: &T) {

@@ -74,6 +74,8 @@ pub struct Turns {
     pause: Option<Pause>,
     /// When the clock was last read.
     read_ns: u64,
+    /// Deadlines up to this one are due.
+    due_by: Stamp,
     suspended_ns: u64,
     pub stats: Stats,
     pub rtt: Histogram,
@@ -129,6 +131,7 @@ impl Shard {
                 barriers: Vec::new(),
                 pause: None,
                 read_ns: start_ns,
+                due_by: start,
                 suspended_ns: sys::suspended_ns(),
                 stats: Stats::default(),
                 rtt: Histogram::default(),

@@ -106,14 +106,6 @@ impl Chunk {
     }
 }
 
-/// The blocks that are large enough to be refused.
-fn cells<T: Default>(count: usize) -> Result<Box<[T]>, Error> {
-    let mut cells = Vec::new();
-    cells.try_reserve_exact(count).map_err(|_| Error::new(Code::NoMemory, "memory for more links was refused"))?;
-    cells.resize_with(count, T::default);
-    Ok(cells.into_boxed_slice())
-}
-
 /// One link's words.
 #[derive(Clone, Copy)]
 pub struct Words<'a> {
@@ -228,7 +220,7 @@ impl LinkId {
 
 /// The slots of one shard.
 pub struct Table {
-    chunks: Box<[OnceCell<Chunk>]>,
+    chunks: Block<OnceCell<Chunk>>,
     slots: Mutex<Slots>,
 }
 
@@ -253,7 +245,7 @@ impl Table {
         // Some more slots than links: the resting ones.
         let limit = links.saturating_add(links / 8).saturating_add(1024).min(INDEXES);
         Ok(Self {
-            chunks: cells(CHUNKS.count(limit))?,
+            chunks: Block::new(CHUNKS.count(limit), OnceCell::new)?,
             slots: Mutex::new(Slots {
                 fresh: 0,
                 limit,

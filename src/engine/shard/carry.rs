@@ -405,7 +405,7 @@ impl Turn<'_> {
     /// What a look at a carried link does besides: begins the attempt whose time has come, writes what is to be written.
     /// Gives the deadline that results, if it is another one.
     pub(super) fn carry(&mut self, index: u32, now: Stamp, deadline: Option<Stamp>) -> Option<Stamp> {
-        let due_by = self.due_by();
+        let due_by = self.turns.due_by;
         match self.carried(index).map(|carried| &carried.phase) {
             Some(&Phase::Waiting { at }) if at.is_after(due_by) => Some(at),
             Some(Phase::Waiting { .. }) => {

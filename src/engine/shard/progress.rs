@@ -18,7 +18,7 @@ impl Turn<'_> {
         now: Stamp,
         input: Option<Input>,
     ) -> Option<Stamp> {
-        let due_by = self.due_by();
+        let due_by = self.turns.due_by;
         let row = self.turns.rows.get_mut(index)?;
         let limit_ms = row.policy.progress_ms;
         if limit_ms == 0 && row.beside.watch_mut().is_none() {

@@ -3,11 +3,10 @@
 use super::*;
 use crate::core::Policy;
 use crate::engine::fault::{self, Point};
+use crate::engine::memory::AHEAD;
 use crate::engine::talk::Talk;
 use std::sync::Arc;
 
-/// The memory of a link is sent for while so many others are looked at.
-const AHEAD: usize = 8;
 /// So many commands are taken at once.
 const PORTION: usize = 32;
 
@@ -42,12 +41,8 @@ impl Turn<'_> {
         }
         self.turns.read_ns = self.turns.read_ns.max(now_ns);
         self.turns.clock.clamp(self.engine.clock.ceil(now_ns));
-        self.due_by()
-    }
-
-    /// Deadlines up to this one are due.
-    pub(super) fn due_by(&self) -> Stamp {
-        self.engine.clock.floor(self.turns.read_ns)
+        self.turns.due_by = self.engine.clock.floor(self.turns.read_ns);
+        self.turns.due_by
     }
 
     /// `found`: the sockets that were ready when a sleep ended.
