@@ -1,9 +1,8 @@
 //! What application threads tell a shard, in one order.
 
-use super::carrier::Carried;
-use super::desk::Desk;
 use super::listener::Listener;
-use super::options::{LinkData, LinkOptions};
+use super::options::LinkData;
+use super::rows::Beside;
 use super::sync::channel::Sender;
 use super::table::Key;
 use crate::core::{Cause, Policy, Stamp};
@@ -15,7 +14,7 @@ use std::sync::Arc;
 /// A message to a shard.
 pub enum Command {
     /// A link was opened; its words are in place.
-    Open(Box<Opening>),
+    Open(Opening),
     /// Something about a link.
     Link(Key, Said),
     /// A listener was opened.
@@ -45,21 +44,12 @@ impl Command {
 pub struct Opening {
     pub key: Key,
     pub policy: Arc<Policy>,
-    pub name: Option<Arc<str>>,
     pub data: LinkData,
-    pub fd: Option<i32>,
     pub events: u32,
-    pub desk: Option<Arc<Desk>>,
     pub ordinal: u32,
     pub start: bool,
     pub opened: Stamp,
-    pub carried: Option<Box<Carried>>,
-}
-
-impl Opening {
-    pub fn name_of(options: &LinkOptions) -> Option<Arc<str>> {
-        (!options.name.is_empty()).then(|| Arc::from(options.name.as_str()))
-    }
+    pub beside: Beside,
 }
 
 /// What is said about a link.

@@ -59,10 +59,10 @@ pub struct Busy;
 
 impl Desk {
     /// A desk for a protocol that hbeat can read; `None` for the application's own.
-    pub fn new(protocol: Protocol, policy: Arc<Policy>, total: Arc<Traffic>) -> Option<Self> {
+    pub fn new(protocol: Protocol, policy: &Arc<Policy>, total: &Arc<Traffic>) -> Option<Self> {
         Some(Self {
             protocol,
-            policy: Mutex::new(policy),
+            policy: Mutex::new(Arc::clone(policy)),
             feed: Mutex::new(Feed { reader: Reader::new(protocol)?, open_since: None, data: false }),
             sent: Mutex::new(None),
             owed: Mutex::new(VecDeque::new()),
@@ -70,7 +70,7 @@ impl Desk {
             open_since: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             traffic: Traffic::default(),
-            total,
+            total: Arc::clone(total),
         })
     }
 

@@ -175,7 +175,7 @@ impl Inner {
             }
             EventKind::Closed => {
                 self.links.fetch_sub(1, Ordering::Relaxed);
-                shard.table.vacate(link.key(), self.clock.now_ns());
+                shard.table.vacate([link.key()], self.clock.now_ns());
             }
             _ => {}
         }

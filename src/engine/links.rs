@@ -11,6 +11,7 @@ use super::event::LinkId;
 use super::fault::{self, Point};
 use super::listener::ListenerId;
 use super::options::{LinkData, LinkOptions, Reconnect, Run};
+use super::rows::Beside;
 use super::shard::{Ages, Shard};
 use super::stats::{Counted, Rtt};
 use super::table::{Key, Words, beat, forward};
@@ -268,8 +269,7 @@ impl Inner {
         let now_ns = self.clock.now_ns();
         let opened = self.clock.ceil(now_ns);
         let policy = self.policies.share(policy);
-        let total = Arc::clone(&shard.desks.traffic);
-        let desk = Desk::new(options.protocol, Arc::clone(&policy), total).map(Arc::new);
+        let desk = Desk::new(options.protocol, &policy, &shard.desks.traffic).map(Arc::new);
         let paused = if options.start_paused { beat::PAUSED } else { 0 };
         let observed = if policy.observe_only { beat::OBSERVED } else { 0 };
         let carried = if carry.is_some() { beat::CARRIED } else { 0 };
@@ -292,19 +292,18 @@ impl Inner {
             shard.desks.insert(key.index, Arc::clone(desk));
         }
         // Still under the lock of the slots: after a stop no open follows.
-        shard.open(Box::new(Opening {
+        let name = (!options.name.is_empty()).then(|| Arc::from(options.name.as_str()));
+        let carried = carry.map(|carry| Box::new(Carried { talk, ..(carry.make)() }));
+        shard.open(Opening {
             key,
             policy,
-            name: Opening::name_of(options),
             data: options.data,
-            fd: options.fd,
             events: options.events.unwrap_or(self.options.events),
-            desk,
             ordinal,
             start: !options.start_paused,
             opened,
-            carried: carry.map(|carry| Box::new(Carried { talk, ..(carry.make)() })),
-        }));
+            beside: Beside::new(name, options.fd, desk, carried),
+        });
         drop(slots);
         room.keep();
         self.nudge();
@@ -403,7 +402,8 @@ impl Engine {
         let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.deed(now_ns);
         found.words.clear(beat::PAUSED);
-        found.tell(Said::Start { at });
+        found.shard.gather(Command::Link(found.key, Said::Start { at }));
+        self.inner.nudge();
         Ok(())
     }
 
@@ -431,7 +431,7 @@ impl Engine {
         if !words.close(key.generation) {
             return Err(Error::no_link());
         }
-        shard.tell(Command::Link(key, Said::Close));
+        shard.gather(Command::Link(key, Said::Close));
         self.inner.nudge();
         Ok(())
     }

@@ -317,6 +317,11 @@ impl Inner {
         self.options.callbacks.on_log.is_some()
     }
 
+    /// Whether its shards have threads, which wake as time goes by.
+    fn turns_by_itself(&self) -> bool {
+        self.options.run == Run::Threads && !self.clock.is_manual()
+    }
+
     fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

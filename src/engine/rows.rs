@@ -89,7 +89,8 @@ impl Beside {
         desk: Option<Arc<Desk>>,
         carried: Option<Box<Carried>>,
     ) -> Self {
-        Self(Some(Box::new(Parts { name, fd, desk, carried, ..Parts::default() })).filter(|parts| !parts.is_empty()))
+        let parts = Parts { name, fd, desk, carried, ..Parts::default() };
+        Self((!parts.is_empty()).then(|| Box::new(parts)))
     }
 
     pub fn name(&self) -> Option<&Arc<str>> {
@@ -301,13 +302,14 @@ mod tests {
     fn links_with_the_same_policy_share_it() {
         let policies = Policies::default();
         let policy = |interval_ms| Policy { interval_ms, ..Policy::preset("normal").unwrap() };
-        let first = policies.share(&policy(9_000));
-        assert!(Arc::ptr_eq(&first, &policies.share(&policy(9_000))));
-        assert_eq!(*policies.share(&policy(8_000)), policy(8_000));
+        let share = |interval_ms| policies.share(&policy(interval_ms));
+        let first = share(9_000);
+        assert!(Arc::ptr_eq(&first, &share(9_000)));
+        assert_eq!(*share(8_000), policy(8_000));
         // Those that are not kept any more live as long as their links.
-        (0..POLICIES as u32).for_each(|more| drop(policies.share(&policy(10_000 + more))));
+        (0..POLICIES as u32).for_each(|more| drop(share(10_000 + more)));
         assert_eq!(policies.0.lock().unwrap().len(), POLICIES);
         assert_eq!(Arc::strong_count(&first), 1);
-        assert_eq!(*policies.share(&policy(9_000)), *first);
+        assert_eq!(*share(9_000), *first);
     }
 }

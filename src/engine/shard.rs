@@ -17,10 +17,10 @@ use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
 use super::options::LinkData;
-use super::rows::{Beside, Numbers, Row, Rows};
+use super::rows::{Numbers, Row, Rows};
 use super::stats::{Counted, Histogram, Stats};
 use super::sync::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
-use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
 use crate::core::{Answered, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
@@ -35,6 +35,8 @@ use turn::Turn;
 const TURN: usize = 4096;
 /// A shard that sleeps is woken after this many commands, so that they do not pile up.
 const MANY: u64 = 1024;
+/// While links are opened and closed one after the other the shard turns so often, and need not be woken for each.
+const GATHER_NS: u64 = 1_000_000;
 /// The longest sleep, and the longest step of time: stamps must stay comparable.
 const SLEEP_MS: u32 = 1 << 29;
 const STRIDE_NS: u64 = SLEEP_MS as u64 * 1_000_000;
@@ -51,6 +53,8 @@ pub struct Shard {
     woken: Receiver<()>,
     /// Opens that wait in the queue.
     opening: AtomicU32,
+    /// Links are opened and closed: the shard turns again within [`GATHER_NS`], whoever wakes it.
+    gathers: AtomicBool,
     /// Commands ever sent: tells whether anything was said meanwhile.
     posted: AtomicU64,
     /// When the shard means to turn next; `u64::MAX`: when it is woken.
@@ -70,6 +74,10 @@ pub struct Turns {
     clock: Clock,
     due: Vec<u32>,
     outbox: Vec<Item>,
+    /// Slots of links that nobody is told the end of.
+    vacated: Vec<Key>,
+    /// Links were opened or closed in this turn.
+    gathered: bool,
     barriers: Vec<Sender<()>>,
     pause: Option<Pause>,
     /// When the clock was last read.
@@ -117,6 +125,7 @@ impl Shard {
             wake,
             woken,
             opening: AtomicU32::new(0),
+            gathers: AtomicBool::new(false),
             posted: AtomicU64::new(0),
             planned_ns: AtomicU64::new(u64::MAX),
             poller: OnceCell::new(),
@@ -128,6 +137,8 @@ impl Shard {
                 clock: Clock::new(start),
                 due: Vec::new(),
                 outbox: Vec::new(),
+                vacated: Vec::new(),
+                gathered: false,
                 barriers: Vec::new(),
                 pause: None,
                 read_ns: start_ns,
@@ -166,9 +177,20 @@ impl Shard {
     }
 
     /// Opens need room; nothing else does.
-    pub fn open(&self, opening: Box<Opening>) {
+    pub fn open(&self, opening: Opening) {
         self.opening.fetch_add(1, Ordering::Relaxed);
-        self.tell(Command::Open(opening));
+        self.gather(Command::Open(opening));
+    }
+
+    /// Says something of which there may be very much at once, and which can wait a moment for more of its kind: the
+    /// shard is woken unless it turns soon by itself.
+    pub fn gather(&self, command: Command) {
+        self.note(command);
+        // Pairs with the fence in a turn: either the word is seen there, or the command is seen by the turn.
+        fence(Ordering::SeqCst);
+        if !self.gathers.load(Ordering::Relaxed) {
+            self.rouse();
+        }
     }
 
     pub fn opens_waiting(&self) -> u32 {
@@ -320,8 +342,8 @@ impl Shard {
         let mut turn = Turn { engine, shard: self, turns: &mut turns };
         turn.catch_up();
         let next = turn.plan();
-        let seen = look(&turns, turns.clock.latest());
-        engine.delivery.push(&mut turns.outbox);
+        let seen = look(turn.turns, turn.turns.clock.latest());
+        turn.hand_over();
         self.plan(engine, next);
         drop(turns);
         // What was heard may be due before the shard meant to turn.

@@ -366,12 +366,11 @@ impl Table {
         ))
     }
 
-    /// Gives a slot back after the last event of its link. A slot whose generations are used up retires.
-    pub fn vacate(&self, key: Key, now_ns: u64) {
-        if key.generation < FIELD_MASK {
-            let next = Key { generation: key.generation + 1, ..key };
-            self.slots().resting.push_back(Resting { key: next, since_ns: now_ns });
-        }
+    /// Gives slots back after the last events of their links. A slot whose generations are used up retires.
+    pub fn vacate(&self, keys: impl IntoIterator<Item = Key>, now_ns: u64) {
+        let rests = |key: Key| Resting { key: Key { generation: key.generation + 1, ..key }, since_ns: now_ns };
+        let keys = keys.into_iter().filter(|key| key.generation < FIELD_MASK);
+        self.slots().resting.extend(keys.map(rests));
     }
 
     /// The open slots from `index` on.
@@ -411,7 +410,7 @@ mod tests {
         assert_eq!(words.received.load(Ordering::Relaxed), 7);
         assert!(words.close(first.generation) && !words.close(first.generation));
         assert!(!table.received(first, Stamp(8), || Stamp(8)) && table.find(first).is_none());
-        table.vacate(first, 0);
+        table.vacate([first], 0);
         assert_ne!(open(&table, SECOND - 1).unwrap().index, first.index);
         let again = open(&table, SECOND).unwrap();
         assert_eq!(again, Key { index: first.index, generation: first.generation + 1 });
@@ -465,7 +464,7 @@ mod tests {
     fn a_slot_whose_generations_are_used_up_retires() {
         let table = Table::new(4, 0).unwrap();
         open(&table, 0).unwrap();
-        table.vacate(Key { index: 0, generation: FIELD_MASK }, 0);
+        table.vacate([Key { index: 0, generation: FIELD_MASK }], 0);
         assert!(table.slots().resting.is_empty());
     }
 

@@ -18,7 +18,7 @@ fn feed(desk: &Desk, bytes: &[u8], at: u32) -> bool {
 fn an_unfinished_message_is_always_looked_after() {
     explore(|| {
         let policy = Arc::new(Policy::preset("cmpp").unwrap_or_else(|error| panic!("{error}")));
-        let desk = Arc::new(Desk::new(Protocol::Cmpp, policy, Arc::default()).unwrap());
+        let desk = Arc::new(Desk::new(Protocol::Cmpp, &policy, &Arc::default()).unwrap());
         assert!(feed(&desk, &MESSAGE[..5], 1), "the shard is told to look");
         assert!(!feed(&desk, &MESSAGE[5..], 2));
         let feeds = Arc::clone(&desk);

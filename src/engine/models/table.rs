@@ -40,7 +40,7 @@ fn whoever_sees_a_link_sees_its_own_words() {
     explore(|| {
         let (table, key) = table();
         assert!(close(&table, key));
-        table.vacate(key, 0);
+        table.vacate([key], 0);
         let opens = Arc::clone(&table);
         let opener = thread::spawn(move || open(&opens, 50, 6, REST_NS));
         for seen in table.open_from(0) {
@@ -64,7 +64,7 @@ fn an_id_that_was_closed_stays_stale() {
         let receiver = thread::spawn(move || receives.received(key, Stamp(20), || Stamp(20)));
         assert!(close(&table, key));
         assert!(!table.received(key, Stamp(30), || Stamp(30)), "close has returned");
-        table.vacate(key, 0);
+        table.vacate([key], 0);
         let again = open(&table, 50, 0, REST_NS);
         receiver.join().unwrap();
         assert!(table.find(key).is_none() && table.find(again).is_some());

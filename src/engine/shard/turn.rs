@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::Policy;
+use crate::engine::carrier::Carried;
 use crate::engine::fault::{self, Point};
 use crate::engine::memory::AHEAD;
 use crate::engine::talk::Talk;
@@ -73,16 +74,34 @@ impl Turn<'_> {
         due.clear();
         self.turns.due = due;
         self.turns.stats.count(Counted::Turns);
-        self.engine.delivery.push(&mut self.turns.outbox);
-        // Pairs with the fence in `news`: either the flag raised above is seen there, or the command is seen here.
+        self.hand_over();
+        let gathers = std::mem::take(&mut self.turns.gathered) && self.engine.turns_by_itself();
+        self.shard.gathers.store(gathers, Ordering::Relaxed);
+        // Pairs with the fences in `news` and `gather`: either what was set above is seen there, or the command here.
         fence(Ordering::SeqCst);
-        if cut || !self.turns.inbox.is_empty() {
+        if cut || (!gathers && !self.turns.inbox.is_empty()) {
             return Next::Again;
         }
         if self.turns.ended {
             return Next::Ended;
         }
-        self.plan()
+        match self.plan() {
+            Next::At(at_ns) if gathers => {
+                let soon_ns = self.turns.read_ns + GATHER_NS;
+                Next::At(Some(at_ns.map_or(soon_ns, |at_ns| at_ns.min(soon_ns))))
+            }
+            next => next,
+        }
+    }
+
+    /// What a turn came to is handed over: events to delivery, and slots to whoever opens a link.
+    pub fn hand_over(&mut self) {
+        let vacated = &mut self.turns.vacated;
+        if !vacated.is_empty() {
+            self.engine.links.fetch_sub(vacated.len() as u32, Ordering::Relaxed);
+            self.shard.table.vacate(vacated.drain(..), self.turns.read_ns);
+        }
+        self.engine.delivery.push(&mut self.turns.outbox);
     }
 
     fn note_lateness(&mut self, index: u32) {
@@ -97,10 +116,12 @@ impl Turn<'_> {
     /// by does not stand in its way. Each panic here takes its command or its row with it: it comes to an end.
     fn wind_up(&mut self) -> Next {
         self.let_go();
+        self.shard.gathers.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         // Some may have been taken out before a panic.
         while let Some(command) = self.turns.heard.pop_front().or_else(|| self.turns.inbox.try_recv().ok()) {
             match command {
-                Command::Open(opening) => self.open(Opening { start: false, ..*opening }),
+                Command::Open(opening) => self.open(Opening { start: false, ..opening }),
                 Command::Link(key, Said::Close) => self.close(key),
                 Command::Link(key, Said::Data(data)) => self.set_data(key, data),
                 Command::Link(..) | Command::Listen(_) | Command::Unlisten | Command::Progress => {}
@@ -112,7 +133,7 @@ impl Turn<'_> {
             // A panic may have left some.
             self.close_all();
         }
-        self.engine.delivery.push(&mut self.turns.outbox);
+        self.hand_over();
         if self.turns.ended { Next::Ended } else { Next::At(None) }
     }
 
@@ -175,7 +196,7 @@ impl Turn<'_> {
             }
             let Some(command) = self.turns.heard.pop_front() else { return };
             match command {
-                Command::Open(opening) => self.open(*opening),
+                Command::Open(opening) => self.open(opening),
                 Command::Link(key, said) => self.hear_of(key, said),
                 Command::Listen(opened) => self.listen(opened.0, opened.1),
                 Command::Unlisten => self.unlisten(),
@@ -188,10 +209,11 @@ impl Turn<'_> {
 
     fn open(&mut self, opening: Opening) {
         self.shard.opening.fetch_sub(1, Ordering::Relaxed);
+        self.turns.gathered = true;
         let index = opening.key.index;
         let now = self.turns.clock.latest();
-        let carried = opening.carried.is_some();
-        let hidden = opening.carried.as_ref().is_some_and(|carried| carried.is_hidden());
+        let carried = opening.beside.carried().is_some();
+        let hidden = opening.beside.carried().is_some_and(Carried::is_hidden);
         self.turns.rows.insert(Row {
             key: opening.key,
             link: Link::new(opening.opened),
@@ -208,7 +230,7 @@ impl Turn<'_> {
             detail: 0,
             counted: None,
             numbers: Numbers::default(),
-            beside: Beside::new(opening.name, opening.fd, opening.desk, opening.carried),
+            beside: opening.beside,
         });
         if !hidden {
             self.turns.stats.count(Counted::Opened);
@@ -230,7 +252,10 @@ impl Turn<'_> {
             Said::Close => return self.close(key),
             Said::Look => return self.visit(key.index, None),
             Said::Resolved(found) => return self.resolved(key.index, found),
-            Said::Start { at } => return self.start(key.index, at),
+            Said::Start { at } => {
+                self.turns.gathered = true;
+                return self.start(key.index, at);
+            }
             Said::Pause => Input::Pause,
             Said::Answer { sequence, at, at_us, echo_us } => {
                 let input = Input::Answer { sequence, at, at_us };
@@ -360,18 +385,23 @@ impl Turn<'_> {
     }
 
     pub(super) fn close(&mut self, key: Key) {
+        self.turns.gathered = true;
         let Some(row) = self.turns.rows.remove(key) else { return };
         if row.beside.desk().is_some() {
             self.shard.desks.remove(key.index);
         }
-        let event = self.event(&row, EventKind::Closed, None);
-        if row.is_hidden() {
-            // The application never knew of it.
-            return self.engine.after(&event);
+        let hidden = row.is_hidden();
+        if !hidden {
+            self.turns.stats.count(Counted::Closed);
+            self.turns.stats.moved(row.counted, None);
         }
-        self.turns.stats.count(Counted::Closed);
-        self.turns.stats.moved(row.counted, None);
-        self.turns.outbox.push(Item { event, wanted: row.events & EventKind::Closed.bit() != 0 });
+        let wanted = row.events & EventKind::Closed.bit() != 0;
+        // Of a hidden one the application never knew.
+        if hidden || !(wanted || self.engine.options.callbacks.release.is_some() || self.engine.logs()) {
+            return self.turns.vacated.push(key);
+        }
+        let event = self.event(&row, EventKind::Closed, None);
+        self.turns.outbox.push(Item { event, wanted });
     }
 
     fn stop(&mut self) {
