@@ -130,12 +130,28 @@ impl Link {
     /// Takes one input. Total: any input in any state at any `now` has a defined result.
     /// `now` comes from [`Clock::clamp`](super::Clock::clamp).
     pub fn step(&mut self, side: &mut Option<Box<Side>>, context: &Context<'_>, now: Stamp, input: Input) -> Output {
-        let mut step = Step { link: self, side, context, policy: context.policy, now, output: Output::default() };
+        let mut step = Step::new(self, side, context, now);
         step.apply(input);
-        step.output.deadline = step.deadline();
-        let output = step.output;
-        side.take_if(|side| side.is_empty());
-        output
+        step.end()
+    }
+
+    /// Takes two inputs as one step, of which the first is [`Input::Stamps`]: most of what a step costs, it costs once.
+    /// `false`: the first changed the state, which is told by itself, and the second is still to be given.
+    pub fn step_twice(
+        &mut self,
+        side: &mut Option<Box<Side>>,
+        context: &Context<'_>,
+        now: Stamp,
+        stamps: Input,
+        input: Input,
+    ) -> (Output, bool) {
+        let mut step = Step::new(self, side, context, now);
+        step.apply(stamps);
+        let unchanged = step.output.change.is_none();
+        if unchanged {
+            step.apply(input);
+        }
+        (step.end(), unchanged)
     }
 
     /// What the link knows.
@@ -170,6 +186,18 @@ impl Link {
     /// Whether there is a connection to judge.
     const fn is_judged(&self) -> bool {
         matches!(self.state, State::Up | State::Suspect)
+    }
+}
+
+impl<'a> Step<'a> {
+    fn new(link: &'a mut Link, side: &'a mut Option<Box<Side>>, context: &'a Context<'a>, now: Stamp) -> Self {
+        Self { link, side, context, policy: context.policy, now, output: Output::default() }
+    }
+
+    fn end(mut self) -> Output {
+        self.output.deadline = self.deadline();
+        self.side.take_if(|side| side.is_empty());
+        self.output
     }
 }
 

@@ -17,7 +17,7 @@ use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
 use super::options::LinkData;
-use super::rows::{Numbers, Row, Rows};
+use super::rows::{Beside, Numbers, Row, Rows};
 use super::stats::{Counted, Histogram, Stats};
 use super::sync::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, fence};

@@ -294,6 +294,41 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
 
     #[test]
+    fn two_inputs_at_once_come_to_what_they_come_to_one_after_the_other(
+        policy in any_policy(),
+        moves in proptest::collection::vec(
+            (
+                0_u32..20_000,
+                (2_u8..4, moment(), moment(), 0_u32..6, proptest::option::weighted(0.1, moment())),
+                (0_u8..17, moment(), moment(), 0_u32..6, proptest::option::weighted(0.1, moment())),
+            ),
+            1..80,
+        ),
+    ) {
+        let mut now = BEGIN;
+        let context = |now| Context { policy: &policy, seed: 1, ordinal: 2, tick_ms: 1, due_by: now, pause: None };
+        let (mut one, mut one_side) = (Link::new(now), None);
+        let (mut other, mut other_side) = (Link::new(now), None);
+        one.step(&mut one_side, &context(now), now, Input::Start { at: now });
+        other.step(&mut other_side, &context(now), now, Input::Start { at: now });
+        for (by_ms, stamps, second) in moves {
+            now = now.plus(by_ms);
+            let context = context(now);
+            let (stamps, second) = (input(now, policy, stamps), input(now, policy, second));
+            let (at_once, whole) = one.step_twice(&mut one_side, &context, now, stamps, second);
+            let first = other.step(&mut other_side, &context, now, stamps);
+            assert_eq!(whole, first.change.is_none());
+            if whole {
+                let last = other.step(&mut other_side, &context, now, second);
+                assert_eq!(at_once, Output { withdraw: first.withdraw || last.withdraw, ..last });
+            } else {
+                assert_eq!(at_once, first);
+            }
+            assert_eq!(format!("{:?}{:?}", one, one_side), format!("{:?}{:?}", other, other_side));
+        }
+    }
+
+    #[test]
     fn every_input_in_every_state_is_answered(
         policies in [wild_policy(), wild_policy()],
         origin in prop_oneof![any::<u32>(), u32::MAX - 100_000..=u32::MAX],

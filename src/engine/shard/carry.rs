@@ -464,7 +464,7 @@ impl Turn<'_> {
             words.sequence.store(sequence, Ordering::Relaxed);
             length += desk.write_beat(sequence, now_ns, stuck, carried.talk.as_mut(), &mut frames[length..]);
             self.count(index, Counted::BeatsSent);
-            deadline = self.step(&words, index, now, Input::Taken { sequence, at: now, at_us: micros(now_ns) });
+            deadline = self.step(&words, index, now, None, Input::Taken { sequence, at: now, at_us: micros(now_ns) });
         }
         forward(words.sent, now, || now);
         self.carried(index)?.unwritten.extend_from_slice(&frames[..length]);

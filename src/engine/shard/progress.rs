@@ -83,20 +83,21 @@ impl Turn<'_> {
         }
     }
 
-    /// Hands out what was held back. Gives the deadline that results, if there is another one.
-    pub(super) fn unmute(&mut self, words: &Words<'_>, index: u32, now: Stamp) -> Option<Stamp> {
-        let row = self.turns.rows.get_mut(index)?;
-        let progress = &mut row.beside.watch_mut()?.progress;
+    /// Hands out what was held back.
+    pub(super) fn unmute(&mut self, words: &Words<'_>, index: u32, now: Stamp) {
+        let Some(row) = self.turns.rows.get_mut(index) else { return };
+        let Some(progress) = row.beside.watch_mut().map(|watch| &mut watch.progress) else { return };
         if !std::mem::replace(&mut progress.unmuted, false) {
-            return None;
+            return;
         }
         let attempt = progress.attempt;
         let owes = row.beside.desk().is_some_and(|desk| desk.owes());
-        let deadline = words.has(beat::WANTED).then(|| self.hand_out(words, index, now, attempt)).flatten();
+        if words.has(beat::WANTED) {
+            self.hand_out(words, index, now, attempt);
+        }
         if owes {
             self.ask_to_take(index, 0);
         }
-        deadline
     }
 
     /// The application set the engine's mark: looks at the links that wait for it.

@@ -429,6 +429,7 @@ impl Turn<'_> {
         let Some(words) = self.shard.table.words(index) else { return };
         let now = self.turns.clock.latest();
         let next = self.look_at_progress(&words, index, now, input);
+        self.unmute(&words, index, now);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         words.keep_comparable(&mut row.opened, now);
         let stamps = Input::Stamps {
@@ -436,11 +437,10 @@ impl Turn<'_> {
             sent: Stamp(words.sent.load(Ordering::Acquire)),
             open_since: row.beside.desk().and_then(|desk| desk.open_since()),
         };
-        let mut deadline = self.step(&words, index, due_by, stamps);
-        deadline = self.unmute(&words, index, now).or(deadline);
-        if let Some(input) = input {
-            deadline = self.step(&words, index, due_by, input);
-        }
+        let deadline = match input {
+            Some(input) => self.step(&words, index, due_by, Some(stamps), input),
+            None => self.step(&words, index, due_by, None, stamps),
+        };
         let deadline = self.carry(index, now, deadline);
         let deadline = deadline.into_iter().chain(next).reduce(Stamp::earliest);
         self.arm(index, deadline.unwrap_or(now.plus(REST_MS)));
@@ -465,7 +465,15 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn step(&mut self, words: &Words<'_>, index: u32, due_by: Stamp, input: Input) -> Option<Stamp> {
+    /// Gives the core an input, and `stamps` before it, and makes true what comes of it. Gives the deadline that results.
+    pub(super) fn step(
+        &mut self,
+        words: &Words<'_>,
+        index: u32,
+        due_by: Stamp,
+        stamps: Option<Input>,
+        input: Input,
+    ) -> Option<Stamp> {
         let now = self.turns.clock.latest();
         let row = self.turns.rows.get_mut(index)?;
         let context = Context {
@@ -477,22 +485,27 @@ impl Turn<'_> {
             pause: self.turns.pause,
         };
         let before = row.link.evidence();
-        let mut output = row.beside.with_side(|side| row.link.step(side, &context, now, input));
+        let facts = |beside: &Beside, seen: Observed| Facts {
+            // What a carried link's socket holds was read, as much as there was time for.
+            unread_bytes: seen.unread_bytes.filter(|_| beside.carried().is_none()),
+            send_queue_full: seen.send_queue_full,
+            app_stuck: words.has(beat::STALE),
+            refused: beside.carried().and_then(|carried| carried.talk.as_ref()).and_then(Talk::refused),
+        };
+        // Where there is no socket to look at, all that can be seen is seen at once.
+        let blind = input == Input::Tick && row.beside.fd().is_none();
+        let given = if blind { Input::Judge(facts(&row.beside, Observed::default())) } else { input };
+        let (mut output, whole) = row.beside.with_side(|side| match stamps {
+            Some(stamps) => row.link.step_twice(side, &context, now, stamps, given),
+            None => (row.link.step(side, &context, now, given), true),
+        });
         let partial_frame = output.partial_frame;
         let mut observed = None;
         if output.judge {
             let seen = row.beside.fd().map(observe).unwrap_or_default();
             observed = Some(seen);
-            // What a carried link's socket holds was read, as much as there was time for.
-            let unread_bytes = seen.unread_bytes.filter(|_| row.beside.carried().is_none());
-            let talk = row.beside.carried().and_then(|carried| carried.talk.as_ref());
-            let facts = Facts {
-                unread_bytes,
-                send_queue_full: seen.send_queue_full,
-                app_stuck: words.has(beat::STALE),
-                refused: talk.and_then(Talk::refused),
-            };
-            output = row.beside.with_side(|side| row.link.step(side, &context, now, Input::Judge(facts)));
+            let judge = Input::Judge(facts(&row.beside, seen));
+            output = row.beside.with_side(|side| row.link.step(side, &context, now, judge));
             output.partial_frame |= partial_frame;
         }
         let after = row.link.evidence();
@@ -503,6 +516,9 @@ impl Turn<'_> {
             self.count(index, Counted::Misses);
         }
         self.follow(words, index, &output, observed, input);
+        if !whole {
+            return self.step(words, index, due_by, None, input);
+        }
         if let Some(notice) = output.notice {
             return self.hand_out(words, index, now, notice.attempt).or(output.deadline);
         }
@@ -519,7 +535,7 @@ impl Turn<'_> {
         }
         if row.events & EventKind::Send.bit() == 0 || row.beside.carried().is_some() {
             // Nobody wants to be told: the application asks by itself, or the engine writes.
-            return self.step(words, index, now, Input::HandedOut { at: now });
+            return self.step(words, index, now, None, Input::HandedOut { at: now });
         }
         self.ask_to_take(index, u32::from(attempt));
         None
