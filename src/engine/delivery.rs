@@ -14,7 +14,7 @@ use once_cell::sync::OnceCell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An event on its way.
 pub struct Item {
@@ -59,7 +59,7 @@ pub struct State {
     told: bool,
     /// Threads that serve a lane.
     threads: u32,
-    /// Threads that wait for a change of this: where there is none a change costs no system call.
+    /// Threads that wait until the lanes are at rest, or ended: where there is none a change costs no system call.
     waiting: u32,
     /// The application's loop is wanted for another reason than events.
     nudged: bool,
@@ -73,6 +73,8 @@ struct Queue {
     latest: HashMap<(u64, Class), u64>,
     /// The application is inside a callback of this link (0: of none in particular) since then.
     inside: Option<(u64, Instant)>,
+    /// Threads that wait for an item.
+    waiting: u32,
 }
 
 /// Kinds of which the latest is enough.
@@ -187,12 +189,15 @@ impl Delivery {
     /// Wakes who serves the lanes that have something new.
     fn wake(&self, state: &mut State, lanes: [bool; 2]) {
         self.show(state);
-        for (filled, _) in self.filled.iter().zip(lanes).filter(|(_, news)| *news) {
-            filled.notify_one();
+        for (lane, filled) in self.filled.iter().enumerate() {
+            if lanes[lane] && state.queues[lane].waiting > 0 {
+                filled.notify_one();
+            }
         }
     }
 
-    /// The next item of a lane, if it may still be handed out. The lane is inside its link until [`finish`](Self::finish).
+    /// The next item of a lane, if it may still be handed out. The lane is inside its link until the next is asked
+    /// for, or [`finish`](Self::finish).
     fn enter(&self, state: &mut State, lane: Lane, gate: &dyn Gate) -> Option<Item> {
         let item = self.pop(state, lane, gate)?;
         state.queues[lane as usize].inside = Some((id(&item.event), Instant::now()));
@@ -219,9 +224,10 @@ impl Delivery {
         None
     }
 
-    /// The next item, if there is one now.
+    /// The next item, if there is one now. The lane is out of the callback of the one before.
     pub fn next(&self, lane: Lane, gate: &dyn Gate) -> Option<Item> {
         let mut state = self.lock();
+        self.leave(&mut state, lane);
         let item = self.enter(&mut state, lane, gate);
         self.show(&mut state);
         if item.is_none() {
@@ -230,28 +236,33 @@ impl Delivery {
         item
     }
 
-    /// The next item, when it comes; `None` once nothing comes any more.
+    /// The next item, when it comes; `None` once nothing comes any more. The lane is out of the callback of the one before.
     pub fn next_or_end(&self, lane: Lane, gate: &dyn Gate) -> Option<Item> {
         let mut state = self.lock();
+        self.leave(&mut state, lane);
         loop {
             let item = self.enter(&mut state, lane, gate);
             if item.is_some() || (state.over && (lane == Lane::Sends || state.held.is_empty())) {
                 return item;
             }
             self.rests(&state);
-            state = self.filled[lane as usize].wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait_for_items(state, lane, None);
         }
     }
 
-    /// The lane is out of its callback.
+    /// The lane is out of its callback, and goes into none now.
     pub fn finish(&self, lane: Lane) {
         let mut state = self.lock();
-        state.queues[lane as usize].inside = None;
+        self.leave(&mut state, lane);
         self.rests(&state);
+    }
+
+    fn leave(&self, state: &mut State, lane: Lane) {
+        state.queues[lane as usize].inside = None;
         if lane == Lane::Sends && !state.held.is_empty() {
             let held = std::mem::take(&mut state.held);
             held.into_iter().for_each(|item| state.queues[Lane::Events as usize].push(item));
-            self.wake(&mut state, [true, false]);
+            self.wake(state, [true, false]);
         }
     }
 
@@ -272,20 +283,42 @@ impl Delivery {
                 None => self.rests(&state),
             }
             let ended = state.over && state.held.is_empty();
-            state.told |= ended && batch.is_empty();
             self.show(&mut state);
             if !batch.is_empty() || ended {
                 return !batch.is_empty();
             }
             let Some(left) = until.map(|until| until.saturating_duration_since(Instant::now())) else {
-                state = self.filled[0].wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait_for_items(state, Lane::Events, None);
                 continue;
             };
             if left.is_zero() {
                 return true;
             }
-            state = self.filled[0].wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait_for_items(state, Lane::Events, Some(left));
         }
+    }
+
+    fn wait_for_items<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        lane: Lane,
+        length: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        let filled = &self.filled[lane as usize];
+        state.queues[lane as usize].waiting += 1;
+        state = match length {
+            None => filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(length) => filled.wait_timeout(state, length).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        state.queues[lane as usize].waiting -= 1;
+        state
+    }
+
+    /// Who pulls is told that nothing comes any more.
+    pub fn tell_end(&self) {
+        let mut state = self.lock();
+        state.told = true;
+        self.show(&mut state);
     }
 
     /// Whether a puller would find something (or something that turns out stale).

@@ -18,6 +18,9 @@ const STRIDE_NS: u64 = (1 << 29) * 1_000_000;
 /// No program means a time further ahead.
 const TEN_YEARS_NS: u64 = 315_576_000 * 1_000_000_000;
 
+/// So many events are pulled at once: they are still at hand when they are handed out.
+const PORTION: usize = 64;
+
 /// How often who waits for a shard looks whether there still is one.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -65,12 +68,17 @@ impl Engine {
         let timeout = if inner.options.run == Run::Application { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut count = 0;
-        let mut batch = Vec::with_capacity(capacity.min(1024));
+        let mut batch = Vec::with_capacity(capacity.min(PORTION));
         loop {
-            if !inner.delivery.pull(&mut batch, capacity - count, until, inner) {
-                return Ok(if count == 0 { Waited::End } else { Waited::Events(count) });
+            let portion = (capacity - count).min(PORTION);
+            // Who has something does not wait for more.
+            let until = if count == 0 { until } else { Some(Instant::now()) };
+            let goes_on = inner.delivery.pull(&mut batch, portion, until, inner);
+            if !goes_on && count == 0 {
+                inner.delivery.tell_end();
+                return Ok(Waited::End);
             }
-            let timed_out = batch.is_empty();
+            let pulled = batch.len();
             for item in batch.drain(..) {
                 inner.guarded(|| inner.log_event(&item.event));
                 inner.guarded(|| {
@@ -82,7 +90,8 @@ impl Engine {
                 });
             }
             inner.delivery.finish(Lane::Events);
-            if timed_out || count > 0 {
+            // Nothing: the time was up.
+            if pulled == 0 || count == capacity || (count > 0 && pulled < portion) {
                 return Ok(Waited::Events(count));
             }
         }

@@ -103,7 +103,6 @@ impl Inner {
     fn hand_out(&self, lane: Lane, item: &Item) {
         self.guarded(|| self.log_event(&item.event));
         self.guarded(|| self.call_back(lane, item));
-        self.delivery.finish(lane);
     }
 
     /// Whether it is CLOSED, an event of the engine, or its link is still open: it may have been closed since the event

@@ -42,6 +42,7 @@ mod sys;
 mod table;
 mod talk;
 mod waiting;
+mod wake;
 
 pub use crate::net::Endpoint;
 pub use app_state::APP_STATE_MAX;

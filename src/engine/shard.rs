@@ -19,10 +19,11 @@ use super::event::{Event, EventKind, LinkId};
 use super::options::LinkData;
 use super::rows::{Beside, Numbers, Row, Rows};
 use super::stats::{Counted, Histogram, Stats};
-use super::sync::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use super::sync::channel::{Receiver, Sender, bounded, unbounded};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
+use super::wake::Wake;
 use crate::core::{Answered, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
 use crate::net::{Observed, Poller, Ready, observe, tcp_info};
 use once_cell::sync::OnceCell;
@@ -49,8 +50,7 @@ pub struct Shard {
     pub table: Table,
     pub desks: Desks,
     commands: Sender<Command>,
-    wake: Sender<()>,
-    woken: Receiver<()>,
+    wake: Wake,
     /// Opens that wait in the queue.
     opening: AtomicU32,
     /// Links are opened and closed: the shard turns again within [`GATHER_NS`], whoever wakes it.
@@ -116,14 +116,12 @@ impl Shard {
         let start_ns = clock.now_ns();
         let start = clock.floor(start_ns);
         let (commands, inbox) = unbounded();
-        let (wake, woken) = bounded(1);
         Ok(Self {
             number,
             table: Table::new(links, seed)?,
             desks: Desks::new(),
             commands,
-            wake,
-            woken,
+            wake: Wake::default(),
             opening: AtomicU32::new(0),
             gathers: AtomicBool::new(false),
             posted: AtomicU64::new(0),
@@ -198,11 +196,8 @@ impl Shard {
     }
 
     pub fn rouse(&self) {
-        match self.wake.try_send(()) {
-            // Full: it will wake anyway.
-            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
-        }
-        // Pairs with the fence in `sleep`: either the poller is seen here, or the token is seen there.
+        self.wake.rouse();
+        // Pairs with the fence in `sleep`: either the poller is seen here, or that it was roused is seen there.
         fence(Ordering::SeqCst);
         self.poller.get().into_iter().for_each(Poller::wake);
     }
@@ -244,7 +239,7 @@ impl Shard {
     /// Whether it has been woken since this was asked last; who sleeps takes note of it in the same way.
     #[cfg(test)]
     pub fn was_woken(&self) -> bool {
-        self.woken.try_recv().is_ok()
+        self.wake.was_roused()
     }
 
     /// What a panic left here is good enough to close links with, and for nothing else.
@@ -299,7 +294,7 @@ impl Shard {
         let manual = engine.clock.is_manual();
         if let Some(poller) = self.poller.get() {
             fence(Ordering::SeqCst);
-            if self.woken.try_recv().is_ok() {
+            if self.wake.was_roused() {
                 return false;
             }
             let left =
@@ -307,13 +302,9 @@ impl Shard {
             poller.wait(ready, left.filter(|_| !manual));
             return true;
         }
-        if manual {
-            let _ = self.woken.recv();
-            return false;
-        }
         let left_ns = at_ns.map_or(STRIDE_NS, |at_ns| at_ns.saturating_sub(engine.clock.now_ns()).min(STRIDE_NS));
-        if left_ns > 0 {
-            let _ = self.woken.recv_timeout(Duration::from_nanos(left_ns));
+        if manual || left_ns > 0 {
+            self.wake.sleep((!manual).then(|| Duration::from_nanos(left_ns)));
         }
         false
     }

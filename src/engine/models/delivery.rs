@@ -56,7 +56,6 @@ impl World {
     fn serve(&self, lane: Lane) {
         while let Some(item) = self.delivery.next_or_end(lane, self) {
             self.called(&item);
-            self.delivery.finish(lane);
         }
         self.delivery.thread_ends();
     }
