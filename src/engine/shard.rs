@@ -165,14 +165,18 @@ impl Shard {
         many
     }
 
-    /// Opens need room; nothing else does.
-    pub fn open(&self, opening: Box<Opening>) {
-        self.opening.fetch_add(1, Ordering::Relaxed);
-        self.tell(Command::Open(opening));
+    /// Opens need room in the queue, nothing else does: takes that of one, and says how many had some before.
+    pub fn queue_up(&self) -> u32 {
+        self.opening.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn opens_waiting(&self) -> u32 {
-        self.opening.load(Ordering::Relaxed)
+    pub fn leave_queue(&self) {
+        self.opening.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Its room in the queue was taken before.
+    pub fn open(&self, opening: Box<Opening>) {
+        self.tell(Command::Open(opening));
     }
 
     pub fn rouse(&self) {

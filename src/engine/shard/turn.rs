@@ -187,7 +187,7 @@ impl Turn<'_> {
     }
 
     fn open(&mut self, opening: Opening) {
-        self.shard.opening.fetch_sub(1, Ordering::Relaxed);
+        self.shard.leave_queue();
         let index = opening.key.index;
         let now = self.turns.clock.latest();
         let carried = opening.carried.is_some();
