@@ -3,7 +3,7 @@
 
    w [quick] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w5] [wopen] [wshards]
 
- Without a name: all but wopen and wshards, which are about hbeat alone and take two minutes.
+ Without a name: all but wopen and wshards, which are about hbeat alone and take three minutes.
 
  Each file w*.c has a workload, and says what it measures. "floor" is a bound and no product: a bare array of times, and
  for W4 a wheel of one level and no checks. The peers are in heap.c, ev.c, event.c and uv.c. Clocks are read once for 64
