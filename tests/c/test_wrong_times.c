@@ -21,14 +21,13 @@ static int group_of(int i) { return i / EACH; }
 static int is_dead(int i) { return i % EACH < DEAD; }
 
 static void on_any(void *data, const hbeat_event *event) {
-    int *number = (int *)event->link_data;
-    (void)data;
-    if (event->type == HBEAT_EVENT_SEND) take_notices(&fleet.world, event);
-    if (!number) return;
-    if (event->type == HBEAT_EVENT_SUSPECT) fleet.suspects[number - fleet.suspects]++;
+    if (event->link == 0) return; /* of the engine */
+    long i = (int *)event->link_data - fleet.suspects;
+    take_notices((struct world *)data, event);
+    if (event->type == HBEAT_EVENT_SUSPECT) fleet.suspects[i]++;
     if (event->type == HBEAT_EVENT_DOWN) {
-        fleet.downs[number - fleet.suspects]++;
-        fleet.down_at_ns[number - fleet.suspects] = event->at_ns;
+        fleet.downs[i]++;
+        fleet.down_at_ns[i] = event->at_ns;
     }
 }
 
