@@ -95,6 +95,7 @@ void w1mt(void);
 void w2(void);
 void w3(void);
 void w4(void);
+void w4t(void);
 void w5(void);
 void wopen(void);
 void wshards(void);

@@ -1,9 +1,10 @@
 /*
  The workloads through the C ABI, beside what a program would use instead, in the same run.
 
-   w [quick] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w5] [wopen] [wshards]
+   w [quick] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w4t] [w5] [wopen] [wshards]
 
- Without a name: all but wopen and wshards, which are about hbeat alone and take three minutes.
+ Without a name: all but w4t, which is w4 with ticks of 10 ms as well, and takes three minutes, and wopen and wshards,
+ which are about hbeat alone and take three, too.
 
  Each file w*.c has a workload, and says what it measures. "floor" is a bound and no product: a bare array of times, and
  for W4 a wheel of one level and no checks. The peers are in heap.c, ev.c, event.c and uv.c. Clocks are read once for 64
@@ -66,6 +67,7 @@ static const struct {
     { "w2", w2, 0 },
     { "w3", w3, 0 },
     { "w4", w4, 0 },
+    { "w4t", w4t, 1 },
     { "w5", w5, 0 },
     { "wopen", wopen, 1 },
     { "wshards", wshards, 1 },
@@ -114,7 +116,7 @@ int main(int count, char **words)
         } else if (strcmp(words[i], "--tsv") == 0 && i + 1 < count) {
             file = words[++i];
         } else {
-            fprintf(stderr, "usage: w [quick] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w5] "
+            fprintf(stderr, "usage: w [quick] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w4t] [w5] "
                             "[wopen] [wshards]\n");
             return 2;
         }

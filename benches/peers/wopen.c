@@ -1,8 +1,8 @@
 /*
  wopen         N links opened from 1, 2 and 4 threads into an engine of 1 and of 2 shards: what an open costs, how often
                the engine asks to come again, and when all are started.
- wopen phases  all are opened at one moment, and a quarter of the period is jitter: how evenly the first beats spread. By
-               the manual clock: it is about when beats are due, not about how quickly they are told. So it comes to
+ wopen phases  all are opened at one moment, and a quarter of the period is jitter: how evenly the first beats spread.
+               By the manual clock: it is about when beats are due, not about how quickly they are told. So it comes to
                the same in each run, and there is one round.
 */
 #include <string.h>
@@ -166,7 +166,8 @@ void wopen(void)
     };
     table("wopen", opens, "%u links, opened as fast as the threads can, %d rounds", size.links, size.rounds);
     fill(opens, measure_opens, 0, size.rounds);
-    fact("wopen: CPU: of the process, until all are started; came again: after half a millisecond, open_queue was full");
+    fact("wopen: CPU: of the process, until all are started");
+    fact("wopen: came again: after half a millisecond, since open_queue was full");
     table("wopen phases", spread, "first beats of %u links opened at one moment, a beat each %u s, jitter 25 %%",
         size.links, PERIOD_MS / 1000);
     fill(spread, measure_spread, 2, 1);

@@ -173,7 +173,8 @@ static void shards(void)
         size.links, size.rounds);
     apart(measure_shards, NULL, results, ROWS * ARRANGEMENTS * ROUNDS_MOST);
     for (int i = 0; i < ROWS; i++) {
-        const double *one = results + i * ARRANGEMENTS * ROUNDS_MOST, *own = one + ROUNDS_MOST, *mixed = own + ROUNDS_MOST;
+        const double *one = results + i * ARRANGEMENTS * ROUNDS_MOST;
+        const double *own = one + ROUNDS_MOST, *mixed = own + ROUNDS_MOST;
         row(names[i]);
         cell(one, size.rounds);
         cell(own, size.rounds);
