@@ -2,6 +2,8 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +53,11 @@ void sleep_until(uint64_t at_ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
 }
 
-void sleep_to_next_ms(void) { sleep_until((clock_now() / MS + 1) * MS); }
+void sleep_to_next_turn(uint32_t turn_ms)
+{
+    uint64_t turn = turn_ms * MS;
+    sleep_until((clock_now() / turn + 1) * turn);
+}
 
 uint64_t resident(void)
 {
@@ -131,6 +137,75 @@ void apart(void (*measure)(const void *who, double *results), const void *who, d
         fprintf(stderr, "w: a measurement failed (status %d)\n", status);
         exit(2);
     }
+}
+
+/* ---- Threads ---- */
+
+typedef struct seat {
+    int number, core;
+    void (*body)(int i, void *data);
+    void *data;
+    pthread_barrier_t *start;
+    uint64_t begun, ended;
+} seat;
+
+/* The CPUs that this process may use, or the first few of them. */
+static int cores_of(int *which, int most)
+{
+    cpu_set_t set;
+    int count = 0;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof set, &set);
+    for (int i = 0; i < CPU_SETSIZE && count < most; i++)
+        if (CPU_ISSET(i, &set))
+            which[count++] = i;
+    return count;
+}
+
+int cores(void)
+{
+    int which[CPU_SETSIZE];
+    return cores_of(which, CPU_SETSIZE);
+}
+
+static void *take_seat(void *data)
+{
+    seat *mine = data;
+    if (mine->core >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(mine->core, &set);
+        pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+    }
+    pthread_barrier_wait(mine->start);
+    mine->begun = clock_now();
+    mine->body(mine->number, mine->data);
+    mine->ended = clock_now();
+    return NULL;
+}
+
+uint64_t side_by_side(int count, void (*body)(int i, void *data), void *data)
+{
+    seat seats[THREADS_MOST];
+    pthread_t threads[THREADS_MOST];
+    pthread_barrier_t start;
+    int which[THREADS_MOST], enough = cores_of(which, count) == count;
+    pthread_barrier_init(&start, NULL, (unsigned)count);
+    for (int i = 0; i < count; i++) {
+        seats[i] = (seat) { i, enough ? which[i] : -1, body, data, &start, 0, 0 };
+        errno = pthread_create(&threads[i], NULL, take_seat, &seats[i]);
+        if (errno)
+            die("pthread_create");
+    }
+    for (int i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&start);
+    uint64_t begun = seats[0].begun, ended = seats[0].ended;
+    for (int i = 1; i < count; i++) {
+        begun = seats[i].begun < begun ? seats[i].begun : begun;
+        ended = seats[i].ended > ended ? seats[i].ended : ended;
+    }
+    return ended - begun;
 }
 
 /* ---- Tables, for the reader and for machines ---- */

@@ -11,6 +11,7 @@
 #define MS 1000000ull
 #define SECOND 1000000000ull
 #define ROUNDS_MOST 7
+#define THREADS_MOST 4
 
 /* What a full run and a quick one differ in. */
 typedef struct sizes {
@@ -37,8 +38,8 @@ uint64_t clock_now(void);
 uint64_t cpu_now(void);
 uint64_t thread_cpu_now(void);
 void sleep_until(uint64_t at_ns);
-/* As a loop with turns of a millisecond sleeps. */
-void sleep_to_next_ms(void);
+/* As a loop sleeps whose turns are so many milliseconds apart. */
+void sleep_to_next_turn(uint32_t turn_ms);
 uint64_t resident(void);
 void *memory(size_t count, size_t each);
 /* Zeroed memory that is resident now: later measurements do not see it. */
@@ -52,6 +53,14 @@ uint32_t *permutation(uint32_t count);
 /* ---- A measurement in a process of its own, which hands back some numbers ---- */
 
 void apart(void (*measure)(const void *who, double *results), const void *who, double *results, int count);
+
+/* ---- Threads ---- */
+
+/* On how many CPUs this process may run. */
+int cores(void);
+/* Calls body(i, data) for each i < count at once, on a core each where there are as many; wall time from the first that
+   begins to the last that ends. */
+uint64_t side_by_side(int count, void (*body)(int i, void *data), void *data);
 
 /* ---- Tables, for the reader and for machines ---- */
 
@@ -86,6 +95,9 @@ void w1mt(void);
 void w2(void);
 void w3(void);
 void w4(void);
+void w4t(void);
 void w5(void);
+void wopen(void);
+void wshards(void);
 
 #endif

@@ -21,4 +21,8 @@ void come_to_rest(void);
 void pull(hbeat_event_callback callback, uint32_t timeout_ms);
 void on_event(void *data, const hbeat_event *event);
 
+/* W4 of hbeat's own threads with *count shards: CPU in % of a core of each window, and then the lateness p99 in ms. */
+#define W4_WINDOWS 5
+void w4_of_shards(const void *count, double *results);
+
 #endif

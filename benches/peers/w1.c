@@ -4,10 +4,8 @@
  W1r   the same, but each touch is of an independent random session.
  W1mt  the same as W1 by two threads on a core each, each with its own half of the sessions.
 */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -241,9 +239,6 @@ void w1r(void) { touches("W1r", "each touch of a random one", 1); }
 typedef struct part {
     walk way;
     void (*touch)(walk *way);
-    pthread_barrier_t *start;
-    int core;
-    uint64_t begun, ended;
 } part;
 
 static const timers *locked;
@@ -274,63 +269,25 @@ static void *turn_on(void *data)
         peer->turn();
         if (!peer->walk_unlocked)
             pthread_mutex_unlock(&lock);
-        sleep_to_next_ms();
+        sleep_to_next_turn(1);
     }
     return NULL;
 }
 
-/* The CPUs that this process may use; at most two. */
-static int cores(int *which)
+static void walk_part(int i, void *data)
 {
-    cpu_set_t set;
-    int count = 0;
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof set, &set);
-    for (int i = 0; i < CPU_SETSIZE && count < 2; i++)
-        if (CPU_ISSET(i, &set))
-            which[count++] = i;
-    return count;
-}
-
-static void *work(void *data)
-{
-    part *mine = data;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(mine->core, &set);
-    pthread_setaffinity_np(pthread_self(), sizeof set, &set);
-    pthread_barrier_wait(mine->start);
-    mine->begun = clock_now();
+    part *mine = (part *)data + i;
     mine->touch(&mine->way);
-    mine->ended = clock_now();
-    return NULL;
 }
 
 /* ns of wall time a touch, over the touches of all threads. */
 static double by_threads(int count, void (*touch)(walk *way), uint32_t all)
 {
     part parts[2];
-    pthread_t threads[2];
-    pthread_barrier_t start;
-    int which[2];
     uint32_t length = size.links / (uint32_t)count, each = all / (uint32_t)count;
-    cores(which);
-    pthread_barrier_init(&start, NULL, (unsigned)count);
-    for (int i = 0; i < count; i++) {
-        parts[i] = (part) { { order + length * (uint32_t)i, length, each, 0 }, touch, &start, which[i], 0, 0 };
-        errno = pthread_create(&threads[i], NULL, work, &parts[i]);
-        if (errno)
-            die("pthread_create");
-    }
     for (int i = 0; i < count; i++)
-        pthread_join(threads[i], NULL);
-    pthread_barrier_destroy(&start);
-    uint64_t begun = parts[0].begun, ended = parts[0].ended;
-    for (int i = 1; i < count; i++) {
-        begun = parts[i].begun < begun ? parts[i].begun : begun;
-        ended = parts[i].ended > ended ? parts[i].ended : ended;
-    }
-    return (double)(ended - begun) / (each * (uint32_t)count);
+        parts[i] = (part) { { order + length * (uint32_t)i, length, each, 0 }, touch };
+    return (double)side_by_side(count, walk_part, parts) / (each * (uint32_t)count);
 }
 
 enum { MT_FLOOR, MT_HBEAT, MT_MANY, MT_LAZY, MT_HEAP, MT_AGAIN, MT_ROWS };
@@ -397,8 +354,8 @@ void w1mt(void)
         { 0, 0, 0 },
     };
     static double results[2 * MT_ROWS * ROUNDS_MOST];
-    int which[2], rounds = size.touch_rounds;
-    if (cores(which) < 2) {
+    int rounds = size.touch_rounds;
+    if (cores() < 2) {
         row_skipped("W1mt", "this process has one core only");
         return;
     }

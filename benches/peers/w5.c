@@ -162,7 +162,7 @@ static void driven(const void *none, double *results)
     while (!all_dead() && !time_is_up()) {
         drive();
         pull(on_death, 0);
-        sleep_to_next_ms();
+        sleep_to_next_turn(1);
     }
     conclude(results);
 }
@@ -195,7 +195,7 @@ static void peer_deaths(const void *peer, double *results)
         touch_store();
     while (!all_dead() && !time_is_up()) {
         store->turn();
-        sleep_to_next_ms();
+        sleep_to_next_turn(1);
     }
     conclude(results);
 }

@@ -294,7 +294,7 @@ impl Inner {
         // Still under the lock of the slots: after a stop no open follows.
         let name = (!options.name.is_empty()).then(|| Arc::from(options.name.as_str()));
         let carried = carry.map(|carry| Box::new(Carried { talk, ..(carry.make)() }));
-        shard.open(Opening {
+        shard.gather(Command::Open(Opening {
             key,
             policy,
             data: options.data,
@@ -303,7 +303,7 @@ impl Inner {
             start: !options.start_paused,
             opened,
             beside: Beside::new(name, options.fd, desk, carried),
-        });
+        }));
         drop(slots);
         room.keep();
         self.nudge();
@@ -919,8 +919,10 @@ impl Found<'_> {
 
 impl Inner {
     /// Room for one more link, given back unless it is kept.
-    fn take_room(&self, shard: &Shard) -> Result<Room<'_>, Error> {
-        let room = Room(self);
+    fn take_room<'a>(&'a self, shard: &'a Shard) -> Result<Room<'a>, Error> {
+        let room = Room(self, shard);
+        // Both are taken before either is looked at: of threads that come together no more get one than there are.
+        let waiting = shard.queue_up();
         if self.links.fetch_add(1, Ordering::Relaxed) >= self.options.max_links {
             let sentence = format!(
                 "max_links = {}: as many are open (closed ones count until their last event was handed out)",
@@ -928,7 +930,7 @@ impl Inner {
             );
             return Err(Error::new(Code::Limit, sentence));
         }
-        if shard.opens_waiting() >= self.options.open_queue {
+        if waiting >= self.options.open_queue {
             let sentence =
                 format!("open_queue = {}: as many opens wait for the engine: try again", self.options.open_queue);
             return Err(Error::new(Code::Again, sentence));
@@ -938,7 +940,7 @@ impl Inner {
 }
 
 /// Room for a link that is being opened.
-struct Room<'a>(&'a Inner);
+struct Room<'a>(&'a Inner, &'a Shard);
 
 impl Room<'_> {
     fn keep(self) {
@@ -949,5 +951,6 @@ impl Room<'_> {
 impl Drop for Room<'_> {
     fn drop(&mut self) {
         self.0.links.fetch_sub(1, Ordering::Relaxed);
+        self.1.leave_queue();
     }
 }

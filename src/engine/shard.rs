@@ -174,10 +174,13 @@ impl Shard {
         many
     }
 
-    /// Opens need room; nothing else does.
-    pub fn open(&self, opening: Opening) {
-        self.opening.fetch_add(1, Ordering::Relaxed);
-        self.gather(Command::Open(opening));
+    /// Opens need room in the queue, nothing else does: takes that of one, and says how many had some before.
+    pub fn queue_up(&self) -> u32 {
+        self.opening.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn leave_queue(&self) {
+        self.opening.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Says something of which there may be very much at once, and which can wait a moment for more of its kind: the
@@ -189,10 +192,6 @@ impl Shard {
         if !self.gathers.load(Ordering::Relaxed) {
             self.rouse();
         }
-    }
-
-    pub fn opens_waiting(&self) -> u32 {
-        self.opening.load(Ordering::Relaxed)
     }
 
     pub fn rouse(&self) {

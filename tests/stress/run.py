@@ -8,7 +8,8 @@ asan      the C side under the address and undefined-behaviour sanitizers, whose
           on both sides, use of freed memory and overflows on the C side
 valgrind  memcheck: invalid accesses, uninitialised values and leaks on both sides
 tsan      data races on both sides: the library and Rust's standard library are built anew with ThreadSanitizer in
-          them, which needs the component rust-src; a seeded race must be seen first
+          them, which needs the component rust-src; a seeded race must be seen first. And those stories of the C suite
+          in which many threads are at it at once: tests/c/test_crowd.c
 
 LIBRARY_DIR holds libhbeat.a. Without a kind: all but tsan. --times makes each N times as long. What is not installed
 is skipped, with HBEAT_REQUIRE_PEERS=1 a failure. Ends with one line of sums; a round of the stress counts as one."""
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -31,6 +33,10 @@ NATIVE = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]
 MEMCHECK = ["valgrind", "--quiet", "--fair-sched=yes", "--leak-check=full", "--show-leak-kinds=definite,indirect",
             "--errors-for-leak-kinds=definite,indirect", "--error-exitcode=9"]
 TARGET = "x86_64-unknown-linux-gnu"
+
+
+# What a kind comes to: the stress and how long it goes on, and a program of the C suite, if one is to be run, too.
+Build = namedtuple("Build", "command operations rounds environment stories", defaults=({}, None))
 
 
 class Missing(Exception):
@@ -58,16 +64,16 @@ def build(program: Path, library: Path, sanitize: list) -> Path:
 
 
 def plain(library: Path, into: Path):
-    return [build(into / "stress", library, [])], 10_000_000, 12, {}
+    return Build([build(into / "stress", library, [])], 10_000_000, 12)
 
 
 def asan(library: Path, into: Path):
-    return [build(into / "stress-asan", library, ASAN)], 2_000_000, 12, {}
+    return Build([build(into / "stress-asan", library, ASAN)], 2_000_000, 12)
 
 
 def valgrind(library: Path, into: Path):
     needs("valgrind")
-    return [*MEMCHECK, build(into / "stress", library, [])], 200_000, 6, {}
+    return Build([*MEMCHECK, build(into / "stress", library, [])], 200_000, 6)
 
 
 def tsan(library: Path, into: Path):
@@ -84,24 +90,28 @@ def tsan(library: Path, into: Path):
     environment = {**os.environ, "RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": "-Zsanitizer=thread", "CARGO_TARGET_DIR": str(target)}
     options = ["--config", 'profile.release.lto="off"', "--config", 'profile.release.debug="line-tables-only"']
     call(["cargo", "build", "--locked", "--lib", "--release", "-Zbuild-std=std,panic_unwind", "--target", TARGET, *options], cwd=ROOT, env=environment)
-    # Instrumented by gcc, with the runtime of Rust's own: the two speak the same language.
-    compiled, program = into / "stress-tsan.o", into / "stress-tsan"
-    call(["gcc", *WARNINGS, "-fsanitize=thread", "-c", HERE / "stress.c", "-o", compiled])
-    call(["gcc", "-pthread", compiled, target / TARGET / "release/libhbeat.a", runtimes[0], "-o", program, "-lstdc++", *NATIVE])
+
+    def instrumented(source: Path) -> Path:
+        """Instrumented by gcc, with the runtime of Rust's own: the two speak the same language."""
+        program, compiled = into / f"{source.stem}-tsan", into / f"{source.stem}-tsan.o"
+        call(["gcc", *WARNINGS, "-fsanitize=thread", "-c", source, "-o", compiled])
+        call(["gcc", "-pthread", compiled, target / TARGET / "release/libhbeat.a", runtimes[0], "-o", program, "-lstdc++", *NATIVE])
+        return program
+
+    program = instrumented(HERE / "stress.c")
     seen = subprocess.run([program, "--seed-race"], capture_output=True, text=True).stderr
     if not re.search(r"WARNING: ThreadSanitizer: data race(.|\n)*\bhbeat_engine_now\b", seen):
         raise SystemExit(f"{seen}\nThreadSanitizer does not see a seeded race\n0 passed, 1 failed, 0 skipped")
     print("a seeded race is seen")
-    return [program], 1_000_000, 12, {"TSAN_OPTIONS": "halt_on_error=1 second_deadlock_stack=1"}
+    environment = {"TSAN_OPTIONS": "halt_on_error=1 second_deadlock_stack=1"}
+    return Build([program], 1_000_000, 12, environment, instrumented(ROOT / "tests/c/test_crowd.c"))
 
 
 KINDS = {"plain": plain, "asan": asan, "valgrind": valgrind, "tsan": tsan}
 
 
-def run(command: list, operations: int, rounds: int, seed: str, environment: dict) -> list[int]:
-    """Shows what the stress prints; (passed, failed, skipped)."""
-    seeded = ["--seed", seed] if seed else []
-    words = [*command, "--operations", operations, "--rounds", rounds, "--patience", 200, *seeded]
+def run(words: list, environment: dict) -> list[int]:
+    """Shows what a program prints; (passed, failed, skipped)."""
     ran = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                            env={**os.environ, **environment})
     lines = []
@@ -134,9 +144,13 @@ def main() -> int:
         print(f"== {kind}", flush=True)
         started = time.monotonic()
         try:
-            command, operations, rounds, environment = KINDS[kind](library, chosen.build.resolve())
+            made = KINDS[kind](library, chosen.build.resolve())
             built = time.monotonic()
-            count = run(command, operations * chosen.times, rounds, chosen.seed, environment)
+            seeded = ["--seed", chosen.seed] if chosen.seed else []
+            how_long = ["--operations", made.operations * chosen.times, "--rounds", made.rounds, "--patience", 200]
+            count = run([*made.command, *how_long, *seeded], made.environment)
+            if made.stories:
+                count = [one + more for one, more in zip(count, run([made.stories], {"CHECK_SECONDS": "200", **made.environment}))]
             print(f"== {kind}: built in {built - started:.0f} s, ran for {time.monotonic() - built:.0f} s", flush=True)
         except Missing as missing:
             required = os.environ.get("HBEAT_REQUIRE_PEERS") == "1"

@@ -208,7 +208,7 @@ impl Turn<'_> {
     }
 
     fn open(&mut self, opening: Opening) {
-        self.shard.opening.fetch_sub(1, Ordering::Relaxed);
+        self.shard.leave_queue();
         self.turns.gathered = true;
         let index = opening.key.index;
         let now = self.turns.clock.latest();
