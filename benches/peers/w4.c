@@ -276,6 +276,7 @@ void w4(void)
         { NULL, peer_beats, &libevent_plain },
         { NULL, peer_beats, &libevent_common },
         { NULL, peer_beats, &libuv },
+        { NULL, peer_beats, &tokio_delayqueue },
     };
     static const column columns[] = {
         { "CPU % of a core", 21, 1 },
