@@ -32,7 +32,7 @@ sizes size = {
     .death_at_once_ms = 2000,
     .touch_rounds = 7,
     .rounds = 5,
-    .death_rounds = 5,
+    .death_rounds = 3,
     .death_at_once_rounds = 3,
 };
 
