@@ -7,8 +7,8 @@
  which are about hbeat alone and take three, too.
 
  Each file w*.c has a workload, and says what it measures. "floor" is a bound and no product: a bare array of times, and
- for W4 a wheel of one level and no checks. The peers are in heap.c, ev.c, event.c and uv.c. Clocks are read once for 64
- touches, as a loop does once a poll, unless the name says otherwise.
+ for W4 a wheel of one level and no checks. The peers are in heap.c, ev.c, event.c, uv.c and tokio.c. Clocks are read once
+ for 64 touches, as a loop does once a poll, unless the name says otherwise.
 
  Each measurement runs in a process of its own. In W1 the peers are in one and take turns, round after round.
 */
@@ -35,7 +35,7 @@ sizes size = {
     .death_at_once_ms = 2000,
     .touch_rounds = 7,
     .rounds = 5,
-    .death_rounds = 5,
+    .death_rounds = 3,
     .death_at_once_rounds = 3,
 };
 
@@ -130,6 +130,7 @@ int main(int count, char **words)
     say_version("libev", libev_version(), libev_again.skipped);
     say_version("libevent", libevent_version(), libevent_plain.skipped);
     say_version("libuv", libuv_version(), libuv.skipped);
+    say_version("tokio-util", tokio_version(), tokio_delayqueue.skipped);
     for (size_t i = 0; i < WORKLOADS; i++)
         if (wanted[i] || (all && !workloads[i].only_by_name))
             workloads[i].run();

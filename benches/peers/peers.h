@@ -40,10 +40,10 @@ typedef struct timers {
     void (*inside)(void (*body)(void));
 } timers;
 
-extern const timers plain_heap, libev_lazy, libev_again, libevent_plain, libevent_common, libuv;
+extern const timers plain_heap, libev_lazy, libev_again, libevent_plain, libevent_common, libuv, tokio_delayqueue;
 
 /* All of them, in the order of the tables. */
-#define PEERS 6
+#define PEERS 7
 static const timers *const peers[PEERS] = {
     &plain_heap,
     &libev_lazy,
@@ -51,12 +51,14 @@ static const timers *const peers[PEERS] = {
     &libevent_plain,
     &libevent_common,
     &libuv,
+    &tokio_delayqueue,
 };
 
 /* NULL: it was not there when this was built. */
 const char *libev_version(void);
 const char *libevent_version(void);
 const char *libuv_version(void);
+const char *tokio_version(void);
 
 /* In each peer's own file, so that its calls are as direct as a program's are. */
 static inline __attribute__((always_inline)) void walk_each(walk *way, void (*refresh)(void),

@@ -302,6 +302,7 @@ static void measure(int ten_too)
         { NULL, peer_beats, &libevent_plain, 1 },
         { NULL, peer_beats, &libevent_common, 1 },
         { NULL, peer_beats, &libuv, 1 },
+        { NULL, peer_beats, &tokio_delayqueue, 1 },
         { "floor: wheel, 10 ms turns", floor_beats, NULL, 10 },
         { "hbeat, 10 ms ticks: on_send", called, NULL, 10 },
         { "hbeat, 10 ms ticks: driven, pulled", driven, NULL, 10 },
