@@ -189,8 +189,8 @@ int connect_to(uint16_t port, uint32_t number)
 /*
  ---- A loop ----
 
- It keeps a slot of a wheel for each millisecond, gives a connection up whose last TRIES pings went unanswered, and takes
- for granted that messages come whole. It is a bound, no product.
+ It keeps a slot of a wheel for each millisecond, and takes for granted that messages come whole. It is a bound, no
+ product.
 */
 
 #define NONE UINT32_MAX
@@ -207,12 +207,13 @@ static void plan(struct loop *loop, uint32_t number, uint64_t at_ms)
     *slot = number;
 }
 
-struct loop *loop_new(const int *fds, uint32_t count, uint32_t tick_ms, uint64_t now_ms)
+struct loop *loop_new(const int *fds, uint32_t count, uint32_t tick_ms, uint32_t tries, uint64_t now_ms)
 {
     struct loop *loop = memory(1, sizeof *loop);
     loop->all = memory(count, sizeof *loop->all);
     loop->poller = epoll_create1(0);
     loop->tick_ms = tick_ms;
+    loop->tries = tries;
     loop->at_ms = now_ms;
     memset(loop->slots, 0xff, sizeof loop->slots);
     for (uint32_t i = 0; i < count; i++) {
@@ -233,7 +234,7 @@ static void give_up(struct loop *loop, struct loop_connection *connection)
 static void ping(struct loop *loop, struct loop_connection *connection)
 {
     uint8_t bytes[PING];
-    if (connection->unanswered++ == TRIES) {
+    if (connection->unanswered++ == loop->tries) {
         give_up(loop, connection);
         return;
     }

@@ -6,7 +6,6 @@
 #include <sys/types.h>
 
 #define INTERVAL_MS 1000u
-#define TRIES 3
 #define BATCH 1024
 /* Bytes of a CMPP_ACTIVE_TEST and of its answer. */
 #define PING 12
@@ -46,15 +45,18 @@ int connect_to(uint16_t port, uint32_t number);
 struct loop {
     struct loop_connection *all;
     int poller;
-    uint32_t tick_ms;
+    uint32_t tick_ms, tries;
     uint64_t at_ms;
     uint32_t slots[LOOP_SLOTS]; /* the first connection that is due in this millisecond */
     uint64_t answers;
     uint32_t given_up;
 };
 
-/* The connections are spread over the interval; their beats go out at multiples of tick_ms. */
-struct loop *loop_new(const int *fds, uint32_t count, uint32_t tick_ms, uint64_t now_ms);
+/*
+ The connections are spread over the interval; their beats go out at multiples of tick_ms. One whose last pings went
+ unanswered, as many as tries, is given up.
+*/
+struct loop *loop_new(const int *fds, uint32_t count, uint32_t tick_ms, uint32_t tries, uint64_t now_ms);
 void loop_turn(struct loop *loop, uint64_t now_ms);
 
 #endif

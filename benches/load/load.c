@@ -10,6 +10,7 @@
  the CPU time of the processes that beat, by their own rusage, once all connections are up and spread over the second.
 */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "hbeat.h"
 
 #define ROUNDS_MAX 7
+#define TRIES 3
 /* Descriptors that are no connections: the standard ones, pipes, what the engine has. */
 #define SPARE 64
 #define PROCESSES_MAX 16
@@ -77,6 +79,7 @@ static struct measure side_engine(const int *fds)
     hbeat_policy policy;
     hbeat_engine *engine;
     struct measure measure = { 0 };
+    errno = 0;
     options.events = 1u << HBEAT_EVENT_DOWN;
     how.protocol = "cmpp";
     if (hbeat_engine_new(&options, &engine) || hbeat_policy_preset(&policy, sizeof policy, "cmpp"))
@@ -88,6 +91,7 @@ static struct measure side_engine(const int *fds)
     for (uint32_t i = 0; i < connections; i++) {
         hbeat_link link;
         sleep_until_ms(start + (uint64_t)i * INTERVAL_MS / connections);
+        errno = 0;
         if (hbeat_link_adopt(engine, fds[i], &policy, &how, &link))
             die("hbeat_link_adopt");
     }
@@ -107,7 +111,7 @@ static struct measure side_loop(const int *fds)
 {
     struct measure measure = { 0 };
     uint64_t start = now_ms(), from = start + 3 * INTERVAL_MS, end = from + window_ms;
-    struct loop *loop = loop_new(fds, connections, 1, start);
+    struct loop *loop = loop_new(fds, connections, 1, TRIES, start);
     for (int measures = 0;;) {
         uint64_t now = now_ms();
         if (!measures && now >= from) {

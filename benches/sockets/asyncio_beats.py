@@ -7,19 +7,21 @@ import struct
 import sys
 
 INTERVAL = 1.0
-TRIES = 3
+TRIES = 6
+# Connections that are made at the same time.
+AT_ONCE = 50
 PING = struct.Struct("!III")
 ANSWER = struct.Struct("!IIIB")
 
 
 class Beats(asyncio.Protocol):
-    def __init__(self, loop):
+    def __init__(self, loop, due):
         self.loop = loop
+        self.due = due
         self.sequence = self.unanswered = 0
 
     def connection_made(self, transport):
         self.transport = transport
-        self.due = self.loop.time() + INTERVAL
         self.timer = self.loop.call_at(self.due, self.beat)
 
     def beat(self):
@@ -41,13 +43,22 @@ class Beats(asyncio.Protocol):
         self.timer.cancel()
 
 
+async def connect(loop, port, number, due):
+    # Eight addresses, so that the ports of one do not run out.
+    await loop.create_connection(lambda: Beats(loop, due), f"127.0.0.{2 + number % 8}", port)
+
+
 async def main(port, connections):
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    for number in range(connections):
-        await asyncio.sleep(max(0, begun + INTERVAL * number / connections - loop.time()))
-        # Eight addresses, so that the ports of one do not run out.
-        await loop.create_connection(lambda: Beats(loop), f"127.0.0.{2 + number % 8}", port)
+
+    def phase(number):
+        return begun + INTERVAL * number / connections
+
+    for first in range(0, connections, AT_ONCE):
+        await asyncio.sleep(max(0, phase(first) - loop.time()))
+        numbers = range(first, min(first + AT_ONCE, connections))
+        await asyncio.gather(*(connect(loop, port, number, phase(number) + INTERVAL) for number in numbers))
     await loop.create_future()
 
 

@@ -8,7 +8,8 @@ void beat_by_hand(struct task task)
     int *fds = memory(task.connections, sizeof *fds);
     for (uint32_t i = 0; i < task.connections; i++)
         fds[i] = connect_to(task.port, i);
-    struct loop *loop = loop_new(fds, task.connections, task.tick_ms, clock_now() / MS);
+    uint32_t tries = PATIENCE_MS / INTERVAL_MS;
+    struct loop *loop = loop_new(fds, task.connections, task.tick_ms, tries, clock_now() / MS);
     for (;;)
         loop_turn(loop, clock_now() / MS);
 }

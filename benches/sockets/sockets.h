@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* Who does not answer for so long is given up. */
+#define PATIENCE_MS 6000u
+
 struct task {
     uint16_t port;
     uint32_t connections, tick_ms;

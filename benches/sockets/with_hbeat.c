@@ -27,15 +27,23 @@ static struct connection *all;
 static uint32_t opened;
 static int poller;
 
+static void must(hbeat_status status, const char *what)
+{
+    if (status < 0) {
+        errno = 0; /* it is hbeat that says why */
+        die(what);
+    }
+}
+
 static void begin(struct task task, uint32_t run)
 {
     hbeat_engine_options options = HBEAT_ENGINE_OPTIONS_INIT;
     options.run = run;
     options.tick_ms = task.tick_ms;
     options.max_links = task.connections;
-    if (hbeat_engine_new(&options, &engine) < 0
-        || hbeat_policy_parse(&policy, sizeof policy, "interval=1s timeout=1s tries=3 strategy=periodic jitter=0%") < 0)
-        die("the engine");
+    must(hbeat_engine_new(&options, &engine), "hbeat_engine_new");
+    must(hbeat_policy_parse(&policy, sizeof policy, "interval=1s timeout=2s tries=3 strategy=periodic jitter=0%"),
+        "hbeat_policy_parse");
     all = memory(task.connections, sizeof *all);
     poller = epoll_create1(0);
 }
@@ -50,8 +58,7 @@ static void open_connection(uint16_t port, uint32_t number)
     watch(poller, connection->fd, number);
     how.fd = connection->fd;
     how.link_data = connection;
-    if (hbeat_link_open(engine, &policy, &how, &connection->link) < 0)
-        die("hbeat_link_open");
+    must(hbeat_link_open(engine, &policy, &how, &connection->link), "hbeat_link_open");
 }
 
 /* Those whose place in the interval has come, so that the beats are spread over it. Whether all are open. */
@@ -114,8 +121,7 @@ static void pull(uint64_t now)
     static hbeat_event events[BATCH];
     uint32_t count;
     do {
-        if (hbeat_engine_wait(engine, events, sizeof *events, BATCH, 0, &count) < 0)
-            die("hbeat_engine_wait");
+        must(hbeat_engine_wait(engine, events, sizeof *events, BATCH, 0, &count), "hbeat_engine_wait");
         for (uint32_t i = 0; i < count; i++) {
             struct connection *connection = events[i].link_data;
             if (events[i].type == HBEAT_EVENT_SEND) {
@@ -132,8 +138,7 @@ static void pull(uint64_t now)
 static int until_due(uint64_t now)
 {
     uint64_t due;
-    if (hbeat_engine_next_deadline(engine, &due) < 0)
-        die("hbeat_engine_next_deadline");
+    must(hbeat_engine_next_deadline(engine, &due), "hbeat_engine_next_deadline");
     if (due <= now)
         return 0;
     return due - now < SECOND ? (int)((due - now + MS - 1) / MS) : 1000;
@@ -148,9 +153,10 @@ void beat_driven(struct task task)
         int count = epoll_wait(poller, ready, BATCH, wait_ms);
         now = clock_now();
         hear_those_ready(ready, count, now);
-        if (hbeat_engine_drive(engine, now) < 0)
-            die("hbeat_engine_drive");
-        pull(now);
+        hbeat_status status = hbeat_engine_drive(engine, now);
+        must(status, "hbeat_engine_drive");
+        if (status == HBEAT_INFO_MORE)
+            pull(now);
     }
 }
 
@@ -159,8 +165,7 @@ void beat_threaded(struct task task)
     struct epoll_event ready[BATCH];
     int32_t told;
     begin(task, HBEAT_RUN_THREADS);
-    if (hbeat_engine_fd(engine, &told) < 0)
-        die("hbeat_engine_fd");
+    must(hbeat_engine_fd(engine, &told), "hbeat_engine_fd");
     watch(poller, told, ENGINE);
     for (uint64_t begun = clock_now(), now = begun;;) {
         int count = epoll_wait(poller, ready, BATCH, open_those_due(task, begun, now) ? -1 : 1);

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(6);
 
 fn ping(sequence: u32) -> [u8; 12] {
     let mut bytes = [0, 0, 0, 12, 0, 0, 0, 8, 0, 0, 0, 0];
