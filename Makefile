@@ -65,7 +65,7 @@ bench: ## the benchmarks
 bench-load: build ## what carried links cost beside a hand-written epoll loop, 3 minutes
 	$(MAKE) -C benches/load bench
 
-bench-sockets: build ## hbeat under an application's own epoll loop, beside that loop alone, tokio and asyncio, 3 minutes
+bench-sockets: build ## hbeat under an application's own epoll loop, beside that loop alone, tokio and asyncio, 3.5 minutes
 	$(MAKE) -C benches/sockets bench
 
 bench-wakeups: build ## how often hbeat wakes up with no link, one, a thousand and a million, 75 seconds

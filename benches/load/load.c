@@ -1,7 +1,7 @@
 /*
- What carrying beats costs: links of an engine beside a minimal hand-written epoll loop that does the same, in the same
- run. Both ping a peer over TCP on loopback, 12 bytes (CMPP_ACTIVE_TEST) each second on each connection, and read its
- answer of 13.
+ What carrying beats costs: links of an engine beside a minimal hand-written epoll loop that does the same (../tcp.c), in
+ the same run. Both ping a peer over TCP on loopback, 12 bytes (CMPP_ACTIVE_TEST) each second on each connection, and
+ read its answer of 13.
 
    load [quick] [CONNECTIONS] [PROCESSES]
 
@@ -23,7 +23,6 @@
 #include "../tcp.h"
 #include "hbeat.h"
 
-#define ROUNDS_MAX 7
 #define TRIES 3
 /* Descriptors that are no connections: the standard ones, pipes, what the engine has. */
 #define SPARE 64
@@ -229,7 +228,7 @@ static void read_arguments(char **arguments)
 
 int main(int count, char **arguments)
 {
-    double engine[ROUNDS_MAX], loop[ROUNDS_MAX], ratio[ROUNDS_MAX];
+    double engine[ROUNDS_MOST], loop[ROUNDS_MOST], ratio[ROUNDS_MOST];
     read_arguments(arguments + (count > 0));
     printf("%u x %u connections, a beat each %u ms, %u rounds of %u s\n", processes, connections, INTERVAL_MS, rounds,
         window_ms / 1000);
