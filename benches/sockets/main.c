@@ -4,10 +4,10 @@
 
    sockets [quick] [CONNECTIONS]
 
- CONNECTIONS a contender (9000; no more than its descriptors allow). The contenders take turns, round after round, each in
- a process of its own, with a far end of its own, which is the same for all (../tcp.c). They are watched from outside, once
- each connection has beaten: the CPU time of the process over a window, by its CPU clock; the beats of each connection, as
- the far end counts them; at the end of the window its anonymous memory, beyond what it has for FEW connections.
+ CONNECTIONS a contender (9000; no more than its descriptors allow). The contenders take turns, round after round, each
+ in a process of its own, with a far end of its own, which is the same for all (../tcp.c). They are watched from outside,
+ once each connection has beaten: the CPU time of the process over a window, by its CPU clock; the beats of each
+ connection, as the far end counts them; at the end its anonymous memory, beyond what it has for FEW connections.
 
  Turns of 10 ms: what is due within them goes out together. Answers are read when they come, whatever the turns.
 
@@ -36,7 +36,7 @@ static uint32_t connections = 9000;
 static int rounds = 5;
 static uint32_t window_s = 2;
 
-/* Which contenders the others are compared with. */
+/* In the order of a round; each is compared with the floor of its turns. */
 enum { FLOOR_1, FLOOR_10, DRIVEN_1, DRIVEN_10, THREADED, TOKIO, ASYNCIO, CONTENDERS };
 
 static struct contender {
