@@ -65,6 +65,9 @@ bench: ## the benchmarks
 bench-load: build ## what carried links cost beside a hand-written epoll loop, 3 minutes
 	$(MAKE) -C benches/load bench
 
+bench-sockets: build ## hbeat under an application's own epoll loop, beside that loop alone, tokio and asyncio, 3.5 minutes
+	$(MAKE) -C benches/sockets bench
+
 bench-wakeups: build ## how often hbeat wakes up with no link, one, a thousand and a million, 75 seconds
 	$(MAKE) -C benches/wakeups bench
 
@@ -96,4 +99,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
-.PHONY: all build examples demo test stress tsan windows ports loom python pythontest pythonbench header bench bench-load bench-wakeups archive install glibc217 clean help
+.PHONY: all build examples demo test stress tsan windows ports loom python pythontest pythonbench header bench bench-load bench-sockets bench-wakeups archive install glibc217 clean help

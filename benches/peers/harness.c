@@ -17,7 +17,7 @@
 
 void die(const char *what)
 {
-    fprintf(stderr, "w: %s: %s\n", what, errno ? strerror(errno) : hbeat_last_error());
+    fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, errno ? strerror(errno) : hbeat_last_error());
     exit(2);
 }
 
