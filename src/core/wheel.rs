@@ -507,6 +507,7 @@ impl Wheel {
         let taken = self.chunks.take(&mut self.sweep.rest);
         self.entries -= taken.ids().len();
         self.looked_at += taken.ids().len() as u64;
+        owner.announce(taken.ids());
         for &id in taken.ids() {
             if let Some(tick) = self.live(id, span, owner) {
                 if self.sweep.keep(id) {

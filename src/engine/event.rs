@@ -204,11 +204,22 @@ impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.name, self.link, self.listener) {
             (Some(name), ..) => f.write_str(name),
-            (None, Some(link), _) => write!(f, "link-{:x}", link.0),
-            (None, None, Some(listener)) => write!(f, "listener-{:x}", listener.0),
+            (None, Some(link), _) => write_id(f, "link-", link.0),
+            (None, None, Some(listener)) => write_id(f, "listener-", listener.0),
             (None, None, None) => f.write_str("engine"),
         }
     }
+}
+
+/// The id in hexadecimal, by hand: every event of a link without a name is told with it.
+fn write_id(f: &mut fmt::Formatter<'_>, what: &str, id: u64) -> fmt::Result {
+    let mut digits = [0; 16];
+    let count = (16 - id.leading_zeros() as usize / 4).max(1);
+    for (place, digit) in digits[..count].iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(id >> (4 * place)) as usize & 15];
+    }
+    f.write_str(what)?;
+    f.write_str(std::str::from_utf8(&digits[..count]).unwrap_or_default())
 }
 
 /// The line that an operator greps for: `DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0
@@ -313,6 +324,14 @@ mod tests {
     fn a_verdict_is_one_line() {
         let line = "DOWN gd-mt-07 cause=no_answer tries=3/3 seq=4711 last_rx=360.0s unread=0 sendq=0 rtt=18ms";
         assert_eq!(down().to_string(), line);
+    }
+
+    #[test]
+    fn an_id_is_written_in_hexadecimal() {
+        for id in [0, 1, 15, 16, 0x0102_AB00_0000_0007, u64::MAX] {
+            let subject = Subject { name: None, link: Some(LinkId(id)), listener: None };
+            assert_eq!(subject.to_string(), format!("link-{id:x}"));
+        }
     }
 
     #[test]
