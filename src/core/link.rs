@@ -63,13 +63,11 @@ mod flag {
     pub const MOVED: u16 = 1 << 15;
 }
 
-/// One link. 48 bytes; what few links need lies in [`Side`].
+/// One link. 44 bytes; what few links need lies in [`Side`].
 #[derive(Debug)]
 pub struct Link {
     /// Last proof of life.
     proof: Stamp,
-    /// Last received stamp, whatever it proves.
-    heard: Stamp,
     /// Last own send.
     sent: Stamp,
     /// When the probe's first beat was due; outside a probe the end of a grace; when DOWN the beginning of the interval.
@@ -93,6 +91,8 @@ pub struct Link {
     pause: u8,
 }
 
+const _: () = assert!(size_of::<Link>() == 44);
+
 /// One step: the link, what it needs, and the output as it grows.
 struct Step<'a> {
     link: &'a mut Link,
@@ -109,7 +109,6 @@ impl Link {
     pub fn new(opened: Stamp) -> Self {
         Self {
             proof: opened,
-            heard: opened,
             sent: opened,
             first_due: opened,
             due: opened,

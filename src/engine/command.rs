@@ -46,7 +46,6 @@ pub struct Opening {
     pub policy: Arc<Policy>,
     pub data: LinkData,
     pub events: u32,
-    pub ordinal: u32,
     pub start: bool,
     pub opened: Stamp,
     pub beside: Beside,

@@ -54,6 +54,13 @@ impl Blocks {
         (block as usize, (beyond & ((1 << self.large) - 1)) as usize)
     }
 
+    /// The index that lies there.
+    pub const fn index(&self, block: usize, slot: usize) -> u32 {
+        let small = (self.few >> self.small) as usize;
+        (if block < small { block << self.small } else { ((block - small) << self.large) + self.few as usize }) as u32
+            + slot as u32
+    }
+
     /// How many indexes a block has.
     pub const fn size(&self, block: usize) -> usize {
         1 << if block < (self.few >> self.small) as usize { self.small } else { self.large }
@@ -142,6 +149,10 @@ mod tests {
         let blocks = Blocks { small: 2, few: 12, large: 4 };
         assert_eq!([0, 3, 4, 11].map(|index| blocks.place(index)), [(0, 0), (0, 3), (1, 0), (2, 3)]);
         assert_eq!([12, 27, 28].map(|index| blocks.place(index)), [(3, 0), (3, 15), (4, 0)]);
+        (0..60).for_each(|index| {
+            let (block, slot) = blocks.place(index);
+            assert_eq!(blocks.index(block, slot), index);
+        });
         assert_eq!([0, 2, 3, 4].map(|block| blocks.size(block)), [4, 4, 16, 16]);
         assert_eq!([0, 1, 12, 13, 28, 29].map(|indexes| blocks.count(indexes)), [0, 1, 3, 4, 4, 5]);
     }

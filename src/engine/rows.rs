@@ -2,7 +2,9 @@
 
 use super::app_state::AppStates;
 use super::carrier::Carried;
+use super::command::Opening;
 use super::desk::Desk;
+use super::event::EventKind;
 use super::listener::ListenerId;
 use super::memory::{Block, Blocks, fetch};
 use super::options::LinkData;
@@ -11,34 +13,77 @@ use super::stats::{Counted, Rtt, Tally};
 use super::sync::{Mutex, lock};
 use super::table::Key;
 use crate::core::{Link, Police, Policy, Queued, Side, Stamp, State};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-/// One open link: two lines of a processor's memory, as there may be millions. What few links need lies beside it.
-#[repr(align(64))]
+/// One open link, as small as can be: there may be millions. What few links need lies beside it.
+#[repr(align(32))]
 pub struct Row {
-    pub key: Key,
     pub link: Link,
-    /// When the wheel looks at it next.
-    pub queued: Option<Stamp>,
-    /// When its latest look was due.
-    pub due: Stamp,
-    pub policy: Arc<Policy>,
-    pub ordinal: u32,
-    pub events: u32,
-    pub data: LinkData,
+    pub generation: u32,
+    /// When the wheel looks at it next, or was due to look at it last.
+    due: Stamp,
+    pub notes: Notes,
     pub opened: Stamp,
     pub state_since: Stamp,
-    /// What a report said.
-    pub detail: u32,
-    /// It was given up.
-    pub down: bool,
-    /// The state as which it is counted; `None`: it is not yet.
-    pub counted: Option<State>,
+    pub policy: Arc<Policy>,
+    pub data: LinkData,
     pub numbers: Numbers,
     pub beside: Beside,
 }
 
-const _: () = assert!(size_of::<Option<Row>>() == 128, "two lines");
+const _: () = assert!(size_of::<Option<Row>>() == 96, "it never touches more than two lines of a processor's memory");
+
+/// Which events the application asked for, and what the shard notes of the link, in one word.
+#[derive(Clone, Copy)]
+pub struct Notes(u32);
+
+impl Notes {
+    /// A bit for each event that is asked for, by its kind.
+    const EVENTS: u32 = (1 << 24) - 1;
+    /// The wheel is to look at the link.
+    const QUEUED: u32 = 1 << 24;
+    /// It was given up.
+    const DOWN: u32 = 1 << 25;
+    /// From here on: 0, or one more than the number of the state as which the link is counted.
+    const COUNTED: u32 = 26;
+
+    pub const fn new(events: u32) -> Self {
+        Self(events & Self::EVENTS)
+    }
+
+    pub const fn ask_for(&mut self, events: u32) {
+        self.0 = self.0 & !Self::EVENTS | events & Self::EVENTS;
+    }
+
+    pub const fn asks_for(self, kind: EventKind) -> bool {
+        self.0 & kind.bit() != 0
+    }
+
+    /// `true`: it was noted before.
+    const fn note(&mut self, bit: u32, holds: bool) -> bool {
+        let before = self.0 & bit != 0;
+        self.0 = if holds { self.0 | bit } else { self.0 & !bit };
+        before
+    }
+
+    /// Notes whether the link was given up, and says what was noted before.
+    pub const fn note_down(&mut self, down: bool) -> bool {
+        self.note(Self::DOWN, down)
+    }
+
+    /// The state as which it is counted; `None`: it is not yet.
+    pub fn counted(self) -> Option<State> {
+        State::ALL.into_iter().find(|&state| self.0 >> Self::COUNTED == 1 + state as u32)
+    }
+
+    pub const fn count_as(&mut self, state: Option<State>) {
+        let number = if let Some(state) = state { 1 + state as u32 } else { 0 };
+        self.0 = self.0 & ((1 << Self::COUNTED) - 1) | number << Self::COUNTED;
+    }
+}
+
+const _: () = assert!(EventKind::ALL.len() < 24 && 1 + State::ALL.len() < 1 << (32 - Notes::COUNTED));
 
 const _: () = assert!(size_of::<(Tally, Rtt)>() == 56, "one line, with what an allocator adds");
 
@@ -74,7 +119,10 @@ pub struct Beside(Option<Box<Parts>>);
 pub struct Parts {
     side: Option<Box<Side>>,
     name: Option<Arc<str>>,
-    fd: Option<i32>,
+    /// One more than the descriptor.
+    fd: Option<NonZeroU32>,
+    /// What a report said.
+    detail: u32,
     desk: Option<Arc<Desk>>,
     /// Of links whose socket is the engine's.
     carried: Option<Box<Carried>>,
@@ -89,7 +137,7 @@ impl Beside {
         desk: Option<Arc<Desk>>,
         carried: Option<Box<Carried>>,
     ) -> Self {
-        let parts = Parts { name, fd, desk, carried, ..Parts::default() };
+        let parts = Parts { name, fd: Parts::kept(fd), desk, carried, ..Parts::default() };
         Self((!parts.is_empty()).then(|| Box::new(parts)))
     }
 
@@ -98,11 +146,22 @@ impl Beside {
     }
 
     pub fn fd(&self) -> Option<i32> {
-        self.0.as_ref()?.fd
+        self.0.as_ref()?.fd.map(|fd| (fd.get() - 1) as i32)
     }
 
     pub fn set_fd(&mut self, fd: Option<i32>) {
-        self.0.get_or_insert_default().fd = fd;
+        self.0.get_or_insert_default().fd = Parts::kept(fd);
+    }
+
+    /// What a report said.
+    pub fn detail(&self) -> u32 {
+        self.0.as_ref().map_or(0, |parts| parts.detail)
+    }
+
+    pub fn set_detail(&mut self, detail: u32) {
+        if self.detail() != detail {
+            self.0.get_or_insert_default().detail = detail;
+        }
     }
 
     pub fn desk(&self) -> Option<&Arc<Desk>> {
@@ -140,10 +199,17 @@ impl Beside {
     }
 }
 
+const _: () = assert!(size_of::<Parts>() == 56, "one line, with what an allocator adds");
+
 impl Parts {
+    fn kept(fd: Option<i32>) -> Option<NonZeroU32> {
+        fd.and_then(|fd| NonZeroU32::new(u32::try_from(fd).ok()?.wrapping_add(1)))
+    }
+
     fn is_empty(&self) -> bool {
-        let Self { side, name, fd, desk, carried, watch } = self;
-        side.is_none() && name.is_none() && fd.is_none() && desk.is_none() && carried.is_none() && watch.is_none()
+        let Self { side, name, fd, detail, desk, carried, watch } = self;
+        (side.is_none() && name.is_none() && fd.is_none() && *detail == 0)
+            && (desk.is_none() && carried.is_none() && watch.is_none())
     }
 }
 
@@ -161,6 +227,41 @@ pub struct Watch {
 }
 
 impl Row {
+    /// A link that was just opened.
+    pub fn new(opening: Opening, events: u32, now: Stamp) -> Self {
+        Self {
+            link: Link::new(opening.opened),
+            generation: opening.key.generation,
+            due: opening.opened,
+            notes: Notes::new(events),
+            opened: opening.opened,
+            state_since: now,
+            policy: opening.policy,
+            data: opening.data,
+            numbers: Numbers::default(),
+            beside: opening.beside,
+        }
+    }
+
+    /// When the wheel was due to look at it.
+    pub fn due(&self) -> Stamp {
+        self.due
+    }
+
+    fn queued(&self) -> Option<Stamp> {
+        (self.notes.0 & Notes::QUEUED != 0).then_some(self.due)
+    }
+
+    /// Plans a look. Lazily: one that is planned earlier finds out by itself that there is time; `false`: there is one.
+    pub fn queue(&mut self, due: Stamp) -> bool {
+        let news = self.queued().is_none_or(|queued| queued.is_after(due));
+        if news {
+            self.due = due;
+            self.notes.note(Notes::QUEUED, true);
+        }
+        news
+    }
+
     /// What the link is believed to be.
     pub fn state(&self) -> State {
         match self.beside.carried() {
@@ -213,8 +314,8 @@ impl Policies {
     }
 }
 
-/// A large one is a large page.
-const SLABS: Blocks = Blocks { small: 8, few: 1 << 16, large: 14 };
+/// A large one is three large pages.
+const SLABS: Blocks = Blocks { small: 8, few: 1 << 16, large: 16 };
 
 /// The rows of a shard by index. Slabs come as links are opened and go when they are empty.
 #[derive(Default)]
@@ -228,8 +329,8 @@ struct Slab {
 }
 
 impl Rows {
-    pub fn insert(&mut self, row: Row) {
-        let (slab, slot) = SLABS.place(row.key.index);
+    pub fn insert(&mut self, index: u32, row: Row) {
+        let (slab, slot) = SLABS.place(index);
         if slab >= self.slabs.len() {
             self.slabs.resize_with(slab + 1, || None);
         }
@@ -237,6 +338,11 @@ impl Rows {
         let slab = self.slabs[slab].get_or_insert_with(|| Slab { rows: make(), used: 0 });
         slab.used += usize::from(slab.rows[slot].is_none());
         slab.rows[slot] = Some(row);
+    }
+
+    /// The row of a link, if it is still that link's.
+    pub fn find(&mut self, key: Key) -> Option<&mut Row> {
+        self.get_mut(key.index).filter(|row| row.generation == key.generation)
     }
 
     pub fn get(&self, index: u32) -> Option<&Row> {
@@ -264,7 +370,7 @@ impl Rows {
     pub fn remove(&mut self, key: Key) -> Option<Row> {
         let (number, slot) = SLABS.place(key.index);
         let slab = self.slabs.get_mut(number)?.as_mut()?;
-        let row = slab.rows[slot].take_if(|row| row.key == key)?;
+        let row = slab.rows[slot].take_if(|row| row.generation == key.generation)?;
         slab.used -= 1;
         if slab.used == 0 {
             self.slabs[number] = None;
@@ -274,18 +380,24 @@ impl Rows {
 
     /// The keys of all rows.
     pub fn keys(&self) -> Vec<Key> {
-        self.slabs.iter().flatten().flat_map(|slab| slab.rows.iter().flatten()).map(|row| row.key).collect()
+        let slabs = self.slabs.iter().enumerate().filter_map(|(slab, rows)| Some((slab, rows.as_ref()?)));
+        slabs
+            .flat_map(|(slab, rows)| rows.rows.iter().enumerate().map(move |(slot, row)| (slab, slot, row)))
+            .filter_map(|(slab, slot, row)| {
+                Some(Key { index: SLABS.index(slab, slot), generation: row.as_ref()?.generation })
+            })
+            .collect()
     }
 }
 
 impl Queued for Rows {
     fn queued(&self, id: u32) -> Option<Stamp> {
-        self.get(id)?.queued
+        self.get(id)?.queued()
     }
 
     fn clear(&mut self, id: u32) {
         if let Some(row) = self.get_mut(id) {
-            row.due = row.queued.take().unwrap_or(row.due);
+            row.notes.note(Notes::QUEUED, false);
         }
     }
 

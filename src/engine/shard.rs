@@ -17,14 +17,14 @@ use super::desk::Desks;
 use super::error::{Code, Error};
 use super::event::{Event, EventKind, LinkId};
 use super::options::LinkData;
-use super::rows::{Beside, Numbers, Row, Rows};
+use super::rows::{Beside, Row, Rows};
 use super::stats::{Counted, Histogram, Stats};
 use super::sync::channel::{Receiver, Sender, bounded, unbounded};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
 use super::sys;
 use super::table::{Key, Table, Words, beat, forward};
 use super::wake::Wake;
-use crate::core::{Answered, Change, Clock, Context, Facts, Input, Link, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
+use crate::core::{Answered, Change, Clock, Context, Facts, Input, Output, PAUSE_MS, Pause, Stamp, State, Wheel};
 use crate::net::{Observed, Poller, Ready, observe, tcp_info};
 use once_cell::sync::OnceCell;
 use std::collections::VecDeque;
@@ -316,7 +316,7 @@ impl Shard {
         look: impl FnOnce(&Row, &Words<'_>, Stamp) -> T,
     ) -> Result<T, Error> {
         let seen = self.attend(engine, |turns, now| {
-            let row = turns.rows.get(key.index).filter(|row| row.key == key);
+            let row = turns.rows.get(key.index).filter(|row| row.generation == key.generation);
             row.zip(self.table.find(key)).map(|(row, words)| look(row, &words, now))
         });
         seen.ok_or_else(Error::no_link)

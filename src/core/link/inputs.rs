@@ -66,11 +66,8 @@ impl Step<'_> {
             side(self.side).partial = open_since.map(|since| Partial { since, reported: false });
         }
         let received = self.past(received);
-        if self.is_news(received, self.link.heard) {
-            self.link.heard = received;
-            if self.policy.proof == Proof::Any {
-                self.prove(received);
-            }
+        if self.policy.proof == Proof::Any && self.is_news(received, self.link.proof) {
+            self.prove(received);
         }
         self.forgive_pause();
     }

@@ -106,7 +106,7 @@ impl Turn<'_> {
     /// The next attempt begins.
     fn attempt(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let link = LinkId::new(self.shard.number, row.key);
+        let link = LinkId::new(self.shard.number, Key { index, generation: row.generation });
         let Some(carried) = row.beside.carried_mut() else { return };
         carried.phase = Phase::LookingUp;
         carried.tried = carried.tried.saturating_add(1);
@@ -170,7 +170,7 @@ impl Turn<'_> {
         words.clear(beat::DOWN | beat::SUSPECT | beat::WANTED | beat::AGAIN | beat::OWED);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         row.beside.set_fd(connection.descriptor());
-        row.down = false;
+        row.notes.note_down(false);
         row.begin(now);
         row.beside.desk().into_iter().for_each(|desk| desk.renew());
         let Some(carried) = self.carried(index) else { return };
@@ -230,7 +230,8 @@ impl Turn<'_> {
         // What was read just now lies in the past of what follows from it.
         self.turns.clock.clamp(at);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let (key, Some(desk)) = (row.key, row.beside.desk().cloned()) else { return };
+        let (generation, Some(desk)) = (row.generation, row.beside.desk().cloned()) else { return };
+        let key = Key { index, generation };
         let mut said = std::mem::take(&mut self.turns.said);
         let talk = row.beside.carried_mut().and_then(|carried| carried.talk.as_mut());
         // Nobody else feeds it.
@@ -275,14 +276,16 @@ impl Turn<'_> {
         carried.attempts.up(self.engine.clock.now_ns() / 1_000_000);
         carried.tried = 0;
         carried.failure = None;
-        (row.state_since, row.detail) = (now, 0);
-        let Some(seat) = &mut carried.seat else {
+        row.state_since = now;
+        row.beside.set_detail(0);
+        let Some(seat) = row.beside.carried_mut().and_then(|carried| carried.seat.as_mut()) else {
             self.turns.stats.count(Counted::Ups);
             self.note_state(index);
             return self.tell(index, EventKind::Up, None);
         };
         seat.hear();
-        row.events = seat.listener().events.unwrap_or(self.engine.options.events);
+        let events = seat.listener().events.unwrap_or(self.engine.options.events);
+        row.notes.ask_for(events);
         self.shard.table.words(index).map(|words| words.clear(beat::HIDDEN));
         self.turns.stats.count(Counted::Opened);
         self.note_state(index);
@@ -292,7 +295,7 @@ impl Turn<'_> {
     /// The connection is gone, as the socket says.
     pub(super) fn lose(&mut self, index: u32, failure: Failure) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        row.detail = failure.errno;
+        row.beside.set_detail(failure.errno);
         self.visit(index, Some(Input::Report(failure.cause)));
     }
 
@@ -303,7 +306,7 @@ impl Turn<'_> {
         let Some(row) = self.turns.rows.get_mut(index) else { return false };
         let Some(carried) = row.beside.carried().filter(|carried| carried.is_connecting()) else { return false };
         let Change::Down(cause) = change else { return true };
-        let mut failure = Failure { cause, errno: row.detail };
+        let mut failure = Failure { cause, errno: row.beside.detail() };
         if matches!(carried.phase, Phase::Connecting) {
             // There was no connection: what the core counted was time, and no beat was sent.
             row.begin(now);
@@ -327,7 +330,7 @@ impl Turn<'_> {
     /// A link is DOWN, and that was told: of one that is carried the connection ends, and perhaps another follows.
     pub(super) fn after_down(&mut self, index: u32, cause: Cause) {
         let Some(row) = self.turns.rows.get(index) else { return };
-        let failure = Failure { cause, errno: row.detail };
+        let failure = Failure { cause, errno: row.beside.detail() };
         let Some(carried) = row.beside.carried() else { return };
         if matches!(carried.phase, Phase::Up) {
             self.retry(index, failure);
@@ -358,7 +361,7 @@ impl Turn<'_> {
     /// Who connected to a listener was not heard: the application never learns of it.
     fn dismiss(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get(index) else { return };
-        let key = row.key;
+        let key = Key { index, generation: row.generation };
         row.beside.carried().into_iter().flat_map(|carried| &carried.seat).for_each(|seat| seat.listener().miss());
         self.shard.table.words(index).map(|words| words.close(key.generation));
         self.close(key);
@@ -390,14 +393,14 @@ impl Turn<'_> {
 
     fn tell_connecting(&mut self, index: u32, next_ms: u32) {
         let Some(row) = self.turns.rows.get(index) else { return };
-        let wanted = row.events & EventKind::Connecting.bit() != 0;
+        let wanted = row.notes.asks_for(EventKind::Connecting);
         let Some(carried) = row.beside.carried().filter(|_| wanted || self.engine.logs()) else { return };
         let event = Event {
             attempt: carried.attempt(),
             next_ms: Some(next_ms),
             cause: carried.failure.map(|failure| failure.cause),
             detail: carried.failure.map_or(0, |failure| failure.errno),
-            ..self.event(row, EventKind::Connecting, None)
+            ..self.event(index, row, EventKind::Connecting, None)
         };
         self.turns.outbox.push(Item { event, wanted });
     }

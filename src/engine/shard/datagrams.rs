@@ -106,7 +106,7 @@ impl Turn<'_> {
         }
         match link {
             // One that was opened a moment ago is not there yet; what is lost comes again.
-            Some(key) => self.turns.rows.get(key.index).map(|row| row.key).filter(|there| *there == key).map(drop)?,
+            Some(key) => self.turns.rows.find(key).map(drop)?,
             None => return self.welcome(number, datagram, sender, Session { mine: ours, yours: session.mine }),
         }
         self.feed(link?.index, datagram);
@@ -169,7 +169,8 @@ impl Place {
 /// Whether a link is open and has its connection, or is about to be opened.
 fn lives(table: &Table, rows: &Rows, key: Key) -> bool {
     let connected = |row: &Row| row.beside.carried().is_some_and(|carried| carried.is_ahead());
-    table.find(key).is_some() && rows.get(key.index).is_none_or(|row| row.key == key && connected(row))
+    table.find(key).is_some()
+        && rows.get(key.index).is_none_or(|row| row.generation == key.generation && connected(row))
 }
 
 /// The beat that a datagram begins with, one-way or not, if nothing is wrong with it.

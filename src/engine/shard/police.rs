@@ -40,9 +40,9 @@ impl Turn<'_> {
     fn strike(&mut self, index: u32, strikes: u32) {
         self.count(index, Counted::Strikes);
         let Some(row) = self.turns.rows.get(index) else { return };
-        let wanted = row.events & EventKind::Strike.bit() != 0;
+        let wanted = row.notes.asks_for(EventKind::Strike);
         if wanted || self.engine.logs() {
-            let event = Event { detail: strikes, ..self.event(row, EventKind::Strike, None) };
+            let event = Event { detail: strikes, ..self.event(index, row, EventKind::Strike, None) };
             self.turns.outbox.push(Item { event, wanted });
         }
     }

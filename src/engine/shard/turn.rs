@@ -107,7 +107,7 @@ impl Turn<'_> {
     fn note_lateness(&mut self, index: u32) {
         let now_ns = self.turns.read_ns;
         if let Some(row) = self.turns.rows.get(index) {
-            let due_ns = self.engine.clock.ns_of(row.due, now_ns);
+            let due_ns = self.engine.clock.ns_of(row.due(), now_ns);
             self.turns.lateness.record(now_ns.saturating_sub(due_ns) / 1_000);
         }
     }
@@ -214,24 +214,10 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let carried = opening.beside.carried().is_some();
         let hidden = opening.beside.carried().is_some_and(Carried::is_hidden);
-        self.turns.rows.insert(Row {
-            key: opening.key,
-            link: Link::new(opening.opened),
-            queued: None,
-            due: opening.opened,
-            policy: opening.policy,
-            ordinal: opening.ordinal,
-            // Nothing is told of a link before the application knows of it.
-            events: if hidden { 0 } else { opening.events },
-            data: opening.data,
-            opened: opening.opened,
-            state_since: now,
-            down: false,
-            detail: 0,
-            counted: None,
-            numbers: Numbers::default(),
-            beside: opening.beside,
-        });
+        // Nothing is told of a link before the application knows of it.
+        let events = if hidden { 0 } else { opening.events };
+        let (start, opened) = (opening.start, opening.opened);
+        self.turns.rows.insert(index, Row::new(opening, events, now));
         if !hidden {
             self.turns.stats.count(Counted::Opened);
             self.note_state(index);
@@ -239,13 +225,13 @@ impl Turn<'_> {
         if carried {
             return self.set_out(index);
         }
-        if opening.start {
-            self.visit(index, Some(Input::Start { at: opening.opened }));
+        if start {
+            self.visit(index, Some(Input::Start { at: opened }));
         }
     }
 
     pub(super) fn hear_of(&mut self, key: Key, said: Said) {
-        let Some(row) = self.turns.rows.get_mut(key.index).filter(|row| row.key == key) else {
+        let Some(row) = self.turns.rows.find(key) else {
             return;
         };
         let input = match said {
@@ -293,7 +279,7 @@ impl Turn<'_> {
             Said::Data(data) => return self.set_data(key, data),
             Said::Report { cause, detail } => {
                 if row.link.evidence().state != State::Down {
-                    row.detail = detail;
+                    row.beside.set_detail(detail);
                 }
                 Input::Report(cause)
             }
@@ -345,11 +331,11 @@ impl Turn<'_> {
     /// an answer.
     pub(super) fn ask_to_take(&mut self, index: u32, tries: u32) {
         let Some(words) = self.shard.table.words(index) else { return };
-        let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::Send.bit() != 0) else {
+        let Some(row) = self.turns.rows.get(index).filter(|row| row.notes.asks_for(EventKind::Send)) else {
             return;
         };
         if words.set(beat::QUEUED) == 0 {
-            let event = Event { tries, ..self.event(row, EventKind::Send, None) };
+            let event = Event { tries, ..self.event(index, row, EventKind::Send, None) };
             self.turns.outbox.push(Item { event, wanted: true });
         }
     }
@@ -363,23 +349,23 @@ impl Turn<'_> {
     }
 
     fn beat_received(&mut self, index: u32, sequence: u32) {
-        if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::BeatReceived.bit() != 0) {
-            let event = Event { sequence, ..self.event(row, EventKind::BeatReceived, None) };
+        if let Some(row) = self.turns.rows.get(index).filter(|row| row.notes.asks_for(EventKind::BeatReceived)) {
+            let event = Event { sequence, ..self.event(index, row, EventKind::BeatReceived, None) };
             self.turns.outbox.push(Item { event, wanted: true });
         }
     }
 
     pub(super) fn peer_state(&mut self, index: u32, changes: u32) {
-        if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::PeerState.bit() != 0) {
+        if let Some(row) = self.turns.rows.get(index).filter(|row| row.notes.asks_for(EventKind::PeerState)) {
             // As it is by now: who asks for it gets no other.
             let detail = row.states().map_or(0, AppStates::peers_length);
-            let event = Event { detail, count: changes, ..self.event(row, EventKind::PeerState, None) };
+            let event = Event { detail, count: changes, ..self.event(index, row, EventKind::PeerState, None) };
             self.turns.outbox.push(Item { event, wanted: true });
         }
     }
 
     fn set_data(&mut self, key: Key, data: LinkData) {
-        if let Some(row) = self.turns.rows.get_mut(key.index).filter(|row| row.key == key) {
+        if let Some(row) = self.turns.rows.find(key) {
             row.data = data;
         }
     }
@@ -393,14 +379,14 @@ impl Turn<'_> {
         let hidden = row.is_hidden();
         if !hidden {
             self.turns.stats.count(Counted::Closed);
-            self.turns.stats.moved(row.counted, None);
+            self.turns.stats.moved(row.notes.counted(), None);
         }
-        let wanted = row.events & EventKind::Closed.bit() != 0;
+        let wanted = row.notes.asks_for(EventKind::Closed);
         // Of a hidden one the application never knew.
         if hidden || !(wanted || self.engine.options.callbacks.release.is_some() || self.engine.logs()) {
             return self.turns.vacated.push(key);
         }
-        let event = self.event(&row, EventKind::Closed, None);
+        let event = self.event(key.index, &row, EventKind::Closed, None);
         self.turns.outbox.push(Item { event, wanted });
     }
 
@@ -450,7 +436,8 @@ impl Turn<'_> {
     pub(super) fn note_state(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         let state = (!row.is_hidden()).then(|| row.state());
-        let before = std::mem::replace(&mut row.counted, state);
+        let before = row.notes.counted();
+        row.notes.count_as(state);
         if before != state {
             self.turns.stats.moved(before, state);
         }
@@ -458,9 +445,7 @@ impl Turn<'_> {
 
     pub(super) fn arm(&mut self, index: u32, deadline: Stamp) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        // Lazily: a look that is planned earlier finds out by itself that there is time.
-        if row.queued.is_none_or(|queued| queued.is_after(deadline)) {
-            row.queued = Some(deadline);
+        if row.queue(deadline) {
             self.turns.wheel.insert(index, deadline);
         }
     }
@@ -479,7 +464,8 @@ impl Turn<'_> {
         let context = Context {
             policy: &row.policy,
             seed: self.engine.seed,
-            ordinal: row.ordinal,
+            // Of all links, in the order in which slots are taken.
+            ordinal: index.wrapping_mul(self.engine.shards.len() as u32).wrapping_add(self.shard.number),
             tick_ms: self.engine.options.tick_ms,
             due_by,
             pause: self.turns.pause,
@@ -533,7 +519,7 @@ impl Turn<'_> {
         if words.has(beat::MUTE) {
             return None;
         }
-        if row.events & EventKind::Send.bit() == 0 || row.beside.carried().is_some() {
+        if !row.notes.asks_for(EventKind::Send) || row.beside.carried().is_some() {
             // Nobody wants to be told: the application asks by itself, or the engine writes.
             return self.step(words, index, now, None, Input::HandedOut { at: now });
         }
@@ -583,7 +569,7 @@ impl Turn<'_> {
         let now = self.turns.clock.latest();
         let Some(row) = self.turns.rows.get_mut(index) else { return };
         row.state_since = now;
-        let was_down = std::mem::replace(&mut row.down, matches!(change, Change::Down(_)));
+        let was_down = row.notes.note_down(matches!(change, Change::Down(_)));
         let kind = match change {
             Change::Up => {
                 // A report that waits to be heard keeps its bit.
@@ -632,8 +618,8 @@ impl Turn<'_> {
                 row.beside.watch_mut().into_iter().for_each(|watch| watch.answered = Some(at));
                 self.count(index, Counted::AnswersReceived);
                 forward(words.received, at.earliest(now), || now);
-                if let Some(row) = self.turns.rows.get(index).filter(|row| row.events & EventKind::Answer.bit() != 0) {
-                    let event = Event { sequence, ..self.event(row, EventKind::Answer, None) };
+                if let Some(row) = self.turns.rows.get(index).filter(|row| row.notes.asks_for(EventKind::Answer)) {
+                    let event = Event { sequence, ..self.event(index, row, EventKind::Answer, None) };
                     self.turns.outbox.push(Item { event, wanted: true });
                 }
             }
@@ -642,30 +628,30 @@ impl Turn<'_> {
 
     pub(super) fn tell(&mut self, index: u32, kind: EventKind, observed: Option<Observed>) {
         let Some(row) = self.turns.rows.get(index) else { return };
-        let wanted = row.events & kind.bit() != 0;
+        let wanted = row.notes.asks_for(kind);
         if wanted || self.engine.logs() {
-            let event = self.event(row, kind, observed);
+            let event = self.event(index, row, kind, observed);
             self.turns.outbox.push(Item { event, wanted });
         }
     }
 
-    pub(super) fn event(&self, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
+    pub(super) fn event(&self, index: u32, row: &Row, kind: EventKind, observed: Option<Observed>) -> Event {
         let now = self.turns.clock.latest();
         let evidence = row.link.evidence();
-        let ages = self.shard.table.words(row.key.index).map(|words| Ages::of(row, &words, now));
+        let ages = self.shard.table.words(index).map(|words| Ages::of(row, &words, now));
         let verdict = matches!(kind, EventKind::Suspect | EventKind::Down | EventKind::WouldBeDown);
         let socket = row.beside.fd().filter(|_| verdict);
         let observed = observed.or_else(|| socket.map(observe)).unwrap_or_default();
         let tcp = socket.and_then(|fd| tcp_info(fd).ok()).filter(|info| info.state.is_some()).map(Box::new);
         Event {
-            link: Some(LinkId::new(self.shard.number, row.key)),
+            link: Some(LinkId::new(self.shard.number, Key { index, generation: row.generation })),
             data: row.data,
             state: row.state(),
             cause: evidence.cause,
             tries: u32::from(evidence.misses),
             tries_max: row.policy.tries,
             sequence: evidence.sequence.unwrap_or_default(),
-            detail: row.detail,
+            detail: row.beside.detail(),
             rtt_us: row.numbers.rtt().known().map(|rtt| rtt.last_us),
             last_received_ms: ages.and_then(|ages| ages.received_ms),
             last_sent_ms: ages.and_then(|ages| ages.sent_ms),

@@ -125,11 +125,8 @@ impl Model {
     }
 
     pub(super) fn stamps(&mut self, s: &mut Step<'_>, received: i64, sent: i64, open_since: Option<i64>) {
-        if received > self.heard {
-            self.heard = received;
-            if s.policy.proof == Proof::Any {
-                self.prove(s, received);
-            }
+        if s.policy.proof == Proof::Any && received > self.proof {
+            self.prove(s, received);
         }
         self.sent = self.sent.max(sent);
         if open_since != self.open_since {
