@@ -9,6 +9,8 @@ const PIECE: usize = 16;
 pub struct Waiting<T> {
     /// All are full but the last one; where something was taken out of the middle there is `None`.
     pieces: VecDeque<Vec<Option<T>>>,
+    /// The piece that was emptied last, for the next one.
+    spare: Vec<Option<T>>,
     /// The position of the first place of the first piece.
     first: u64,
     /// So many places of the first piece are over.
@@ -18,7 +20,7 @@ pub struct Waiting<T> {
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { pieces: VecDeque::new(), first: 0, over: 0, count: 0 }
+        Self { pieces: VecDeque::new(), spare: Vec::new(), first: 0, over: 0, count: 0 }
     }
 }
 
@@ -42,7 +44,8 @@ impl<T> Waiting<T> {
         match self.pieces.back_mut().filter(|piece| piece.len() < PIECE) {
             Some(piece) => piece.push(Some(item)),
             None => {
-                let mut piece = Vec::with_capacity(PIECE);
+                let mut piece = std::mem::take(&mut self.spare);
+                piece.reserve_exact(PIECE);
                 piece.push(Some(item));
                 self.pieces.push_back(piece);
             }
@@ -56,7 +59,8 @@ impl<T> Waiting<T> {
             let item = piece.get_mut(self.over)?.take();
             self.over += 1;
             if self.over == PIECE {
-                self.pieces.pop_front();
+                self.spare = self.pieces.pop_front().unwrap_or_default();
+                self.spare.clear();
                 self.first += PIECE as u64;
                 self.over = 0;
             }

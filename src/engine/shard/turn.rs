@@ -254,6 +254,12 @@ impl Turn<'_> {
                 return self.police(key.index, at, data);
             }
             Said::PeerStuck { at } => Input::PeerStuck { at },
+            // Taken by now: that follows, and says it, too.
+            Said::HandedOut { .. }
+                if !self.shard.table.words(key.index).is_some_and(|words| words.has(beat::WANTED)) =>
+            {
+                return;
+            }
             Said::HandedOut { at } => Input::HandedOut { at },
             Said::Taken { sequence, at, at_us } => {
                 self.count(key.index, Counted::BeatsSent);
