@@ -121,7 +121,7 @@ void apart(void (*measure)(const void *who, double *results), const void *who, d
     if (child < 0)
         die("fork");
     if (child == 0) {
-        alarm(180);
+        alarm(600);
         measure(who, results);
         ssize_t length = (ssize_t)((size_t)count * sizeof *results);
         _exit(write(ends[1], results, (size_t)length) == length ? 0 : 1);

@@ -97,6 +97,7 @@ void w3(void);
 void w4(void);
 void w4t(void);
 void w5(void);
+void wmany(void);
 void wopen(void);
 void wshards(void);
 

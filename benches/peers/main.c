@@ -1,10 +1,12 @@
 /*
  The workloads through the C ABI, beside what a program would use instead, in the same run.
 
-   w [quick] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w4t] [w5] [wopen] [wshards]
+   w [quick | public] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w4t] [w5] [wmany]
+     [wopen] [wshards]
 
- Without a name: all but w4t, which is w4 with ticks of 10 ms as well, and takes three minutes, and wopen and wshards,
- which are about hbeat alone and take three, too.
+ Without a name: all but w4t, which is w4 with ticks of 10 ms as well, and wmany, wopen and wshards, which are about hbeat
+ alone. quick: fewer sessions and rounds. public: all workloads, w4t for w4, and five rounds at least of what has rounds;
+ 25 minutes.
 
  Each file w*.c has a workload, and says what it measures. "floor" is a bound and no product: a bare array of times, and
  for W4 a wheel of one level and no checks. The peers are in heap.c, ev.c, event.c, uv.c and tokio.c. Clocks are read once
@@ -39,6 +41,8 @@ sizes size = {
     .death_at_once_rounds = 3,
 };
 
+#define PUBLIC_ROUNDS 5
+
 static const sizes quick = {
     .links = 100000,
     .cmpp_links = 20000,
@@ -56,21 +60,25 @@ static const sizes quick = {
     .death_at_once_rounds = 1,
 };
 
+/* Which are run without being named: in each run, or in one that is public, or not. */
+enum { IN_USUAL = 1, IN_PUBLIC = 2, IN_ALL = IN_USUAL | IN_PUBLIC };
+
 static const struct {
     const char *name;
     void (*run)(void);
-    int only_by_name;
+    int where;
 } workloads[] = {
-    { "w1", w1, 0 },
-    { "w1r", w1r, 0 },
-    { "w1mt", w1mt, 0 },
-    { "w2", w2, 0 },
-    { "w3", w3, 0 },
-    { "w4", w4, 0 },
-    { "w4t", w4t, 1 },
-    { "w5", w5, 0 },
-    { "wopen", wopen, 1 },
-    { "wshards", wshards, 1 },
+    { "w1", w1, IN_ALL },
+    { "w1r", w1r, IN_ALL },
+    { "w1mt", w1mt, IN_ALL },
+    { "w2", w2, IN_ALL },
+    { "w3", w3, IN_ALL },
+    { "w4", w4, IN_USUAL },
+    { "w4t", w4t, IN_PUBLIC },
+    { "w5", w5, IN_ALL },
+    { "wmany", wmany, IN_PUBLIC },
+    { "wopen", wopen, IN_PUBLIC },
+    { "wshards", wshards, IN_PUBLIC },
 };
 
 #define WORKLOADS (sizeof workloads / sizeof *workloads)
@@ -102,7 +110,7 @@ static void say_version(const char *name, const char *version, const char *missi
 
 int main(int count, char **words)
 {
-    int wanted[WORKLOADS] = { 0 }, all = 1;
+    int wanted[WORKLOADS] = { 0 }, named = 0, run = IN_USUAL;
     const char *file = getenv("W_TSV");
     for (int i = 1; i < count; i++) {
         size_t which = 0;
@@ -110,14 +118,17 @@ int main(int count, char **words)
             which++;
         if (which < WORKLOADS) {
             wanted[which] = 1;
-            all = 0;
+            named = 1;
         } else if (strcmp(words[i], "quick") == 0) {
             size = quick;
+        } else if (strcmp(words[i], "public") == 0) {
+            size.death_rounds = size.death_at_once_rounds = PUBLIC_ROUNDS;
+            run = IN_PUBLIC;
         } else if (strcmp(words[i], "--tsv") == 0 && i + 1 < count) {
             file = words[++i];
         } else {
-            fprintf(stderr, "usage: w [quick] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w4t] [w5] "
-                            "[wopen] [wshards]\n");
+            fprintf(stderr, "usage: w [quick | public] [--tsv FILE] [w1] [w1r] [w1mt] [w2] [w3] [w4] [w4t] [w5] "
+                            "[wmany] [wopen] [wshards]\n");
             return 2;
         }
     }
@@ -132,7 +143,7 @@ int main(int count, char **words)
     say_version("libuv", libuv_version(), libuv.skipped);
     say_version("tokio-util", tokio_version(), tokio_delayqueue.skipped);
     for (size_t i = 0; i < WORKLOADS; i++)
-        if (wanted[i] || (all && !workloads[i].only_by_name))
+        if (named ? wanted[i] : workloads[i].where & run)
             workloads[i].run();
     return 0;
 }

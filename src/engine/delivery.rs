@@ -283,6 +283,7 @@ impl Delivery {
                 None => self.rests(&state),
             }
             let ended = state.over && state.held.is_empty();
+            state.told |= ended && batch.is_empty();
             self.show(&mut state);
             if !batch.is_empty() || ended {
                 return !batch.is_empty();
@@ -312,13 +313,6 @@ impl Delivery {
         };
         state.queues[lane as usize].waiting -= 1;
         state
-    }
-
-    /// Who pulls is told that nothing comes any more.
-    pub fn tell_end(&self) {
-        let mut state = self.lock();
-        state.told = true;
-        self.show(&mut state);
     }
 
     /// Whether a puller would find something (or something that turns out stale).

@@ -18,8 +18,8 @@ const STRIDE_NS: u64 = (1 << 29) * 1_000_000;
 /// No program means a time further ahead.
 const TEN_YEARS_NS: u64 = 315_576_000 * 1_000_000_000;
 
-/// So many events are pulled at once: they are still at hand when they are handed out.
-const PORTION: usize = 64;
+/// Room for so many events is made before a pull, for more as they come.
+const FEW: usize = 64;
 
 /// How often who waits for a shard looks whether there still is one.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -68,17 +68,13 @@ impl Engine {
         let timeout = if inner.options.run == Run::Application { Some(Duration::ZERO) } else { timeout };
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut count = 0;
-        let mut batch = Vec::with_capacity(capacity.min(PORTION));
+        let mut batch = Vec::with_capacity(capacity.min(FEW));
         loop {
-            let portion = (capacity - count).min(PORTION);
-            // Who has something does not wait for more.
-            let until = if count == 0 { until } else { Some(Instant::now()) };
-            let goes_on = inner.delivery.pull(&mut batch, portion, until, inner);
-            if !goes_on && count == 0 {
-                inner.delivery.tell_end();
-                return Ok(Waited::End);
+            // All at once: what is handed out must not be followed by the end of its link in the same batch.
+            if !inner.delivery.pull(&mut batch, capacity - count, until, inner) {
+                return Ok(if count == 0 { Waited::End } else { Waited::Events(count) });
             }
-            let pulled = batch.len();
+            let timed_out = batch.is_empty();
             for item in batch.drain(..) {
                 inner.guarded(|| inner.log_event(&item.event));
                 inner.guarded(|| {
@@ -90,8 +86,7 @@ impl Engine {
                 });
             }
             inner.delivery.finish(Lane::Events);
-            // Nothing: the time was up.
-            if pulled == 0 || count == capacity || (count > 0 && pulled < portion) {
+            if timed_out || count > 0 {
                 return Ok(Waited::Events(count));
             }
         }
