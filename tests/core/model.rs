@@ -309,6 +309,9 @@ impl Model {
 
     pub(super) fn start_probe(&mut self, s: &mut Step<'_>, due: i64) {
         self.not_before = i64::MIN;
+        if s.policy.resend != Resend::Same {
+            self.outstanding.retain(|one| s.now - one.sent <= s.t());
+        }
         self.probe = Some(Probe { first_due: due, moved: false, misses: 0, sequence: None });
         self.new_copy(s, due);
     }

@@ -105,6 +105,7 @@ impl Step<'_> {
     }
 
     pub(super) fn start_probe(&mut self, at: Stamp) {
+        self.forget_overdue();
         self.link.set(flag::PROBING);
         self.link.clear(flag::KEPT | flag::MOVED | flag::GRACE);
         self.link.first_due = at;

@@ -90,6 +90,22 @@ impl Step<'_> {
         }
     }
 
+    /// The next probe begins: an answer to a beat before it that comes when its time is long over is that of a stranger.
+    /// So a link whose answers are never told needs no memory for its beats.
+    pub(super) fn forget_overdue(&mut self) {
+        if self.policy.resend == Resend::Same {
+            return;
+        }
+        let (now, timeout_ms) = (self.now, i64::from(self.policy.timeout_ms));
+        let is_over = |taken: Stamp| i64::from(now.since(taken)) > timeout_ms;
+        if is_over(self.link.taken) {
+            self.link.clear(flag::OUTSTANDING | flag::RESENT);
+        }
+        if let Some(side) = self.side {
+            side.older.retain(|beat| !is_over(beat.taken));
+        }
+    }
+
     /// No beat may be answered any more.
     fn settle_outstanding(&mut self) {
         self.link.clear(flag::OUTSTANDING | flag::RESENT | flag::KEPT);

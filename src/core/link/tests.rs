@@ -90,6 +90,22 @@ fn a_usual_link_needs_nothing_beside_it() {
 }
 
 #[test]
+fn beats_whose_answers_are_never_told_need_nothing_beside_the_link() {
+    let mut story = Story::new(plain(""));
+    let mut heard = 0;
+    for round in 1..5 {
+        assert!(story.turn(heard + 10_000, Facts::default()).notice.is_some());
+        assert!(story.side.is_none());
+        heard += 10_500;
+        story.stamps(heard, heard, None);
+        if round == 4 {
+            assert_eq!(story.answer(heard, 3), Some(Answered::Unmatched), "its time was over when the next was due");
+            assert_eq!(story.answer(heard, 4), MATCHED);
+        }
+    }
+}
+
+#[test]
 fn kept_numbers_need_nothing_beside_the_link() {
     let mut story = Story::new(plain("resend=same"));
     for at in [10_000, 14_000, 18_000, 22_000] {
