@@ -6,7 +6,7 @@
 
  Without a name: all but w4t, which is w4 with ticks of 10 ms as well, and wmany, wopen and wshards, which are about hbeat
  alone. quick: fewer sessions and rounds. public: all workloads, w4t for w4, and five rounds at least of what has rounds;
- 25 minutes.
+ 17 minutes.
 
  Each file w*.c has a workload, and says what it measures. "floor" is a bound and no product: a bare array of times, and
  for W4 a wheel of one level and no checks. The peers are in heap.c, ev.c, event.c, uv.c and tokio.c. Clocks are read once
