@@ -7,8 +7,6 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// What a processor fetches at once.
-const LINE: usize = 64;
 /// A large page, where the system has such.
 const LARGE: usize = 2 << 20;
 
@@ -21,6 +19,8 @@ pub fn fetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        /// What a processor fetches at once.
+        const LINE: usize = 64;
         let begin = std::ptr::from_ref(value).cast::<i8>();
         for offset in (0..size_of::<T>()).step_by(LINE) {
             // SAFETY: it changes nothing but what the caches hold, and the address lies within the value.
