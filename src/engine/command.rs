@@ -38,6 +38,11 @@ impl Command {
             _ => None,
         }
     }
+
+    /// Whether there may be very many of its kind at once, so that it waits a moment for more of them.
+    pub fn gathers(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::Link(_, Said::Start { .. } | Said::Close))
+    }
 }
 
 /// A link as it was opened.

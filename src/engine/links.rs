@@ -294,7 +294,7 @@ impl Inner {
         // Still under the lock of the slots: after a stop no open follows.
         let name = (!options.name.is_empty()).then(|| Arc::from(options.name.as_str()));
         let carried = carry.map(|carry| Box::new(Carried { talk, ..(carry.make)() }));
-        shard.gather(Command::Open(Opening {
+        shard.tell(Command::Open(Opening {
             key,
             policy,
             data: options.data,
@@ -401,8 +401,7 @@ impl Engine {
         let found = self.inner.find_own(link)?;
         let (at, _) = self.inner.deed(now_ns);
         found.words.clear(beat::PAUSED);
-        found.shard.gather(Command::Link(found.key, Said::Start { at }));
-        self.inner.nudge();
+        found.tell(Said::Start { at });
         Ok(())
     }
 
@@ -430,7 +429,7 @@ impl Engine {
         if !words.close(key.generation) {
             return Err(Error::no_link());
         }
-        shard.gather(Command::Link(key, Said::Close));
+        shard.tell(Command::Link(key, Said::Close));
         self.inner.nudge();
         Ok(())
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 #[repr(align(32))]
 pub struct Row {
     pub link: Link,
-    pub generation: u32,
+    generation: u32,
     /// When the wheel looks at it next, or was due to look at it last.
     due: Stamp,
     pub notes: Notes,
@@ -243,6 +243,11 @@ impl Row {
         }
     }
 
+    /// Which link it is, from where it lies.
+    pub fn key(&self, index: u32) -> Key {
+        Key { index, generation: self.generation }
+    }
+
     /// When the wheel was due to look at it.
     pub fn due(&self) -> Stamp {
         self.due
@@ -341,8 +346,12 @@ impl Rows {
     }
 
     /// The row of a link, if it is still that link's.
-    pub fn find(&mut self, key: Key) -> Option<&mut Row> {
-        self.get_mut(key.index).filter(|row| row.generation == key.generation)
+    pub fn find(&self, key: Key) -> Option<&Row> {
+        self.get(key.index).filter(|row| row.key(key.index) == key)
+    }
+
+    pub fn find_mut(&mut self, key: Key) -> Option<&mut Row> {
+        self.get_mut(key.index).filter(|row| row.key(key.index) == key)
     }
 
     pub fn get(&self, index: u32) -> Option<&Row> {
@@ -370,7 +379,7 @@ impl Rows {
     pub fn remove(&mut self, key: Key) -> Option<Row> {
         let (number, slot) = SLABS.place(key.index);
         let slab = self.slabs.get_mut(number)?.as_mut()?;
-        let row = slab.rows[slot].take_if(|row| row.generation == key.generation)?;
+        let row = slab.rows[slot].take_if(|row| row.key(key.index) == key)?;
         slab.used -= 1;
         if slab.used == 0 {
             self.slabs[number] = None;
@@ -383,9 +392,7 @@ impl Rows {
         let slabs = self.slabs.iter().enumerate().filter_map(|(slab, rows)| Some((slab, rows.as_ref()?)));
         slabs
             .flat_map(|(slab, rows)| rows.rows.iter().enumerate().map(move |(slot, row)| (slab, slot, row)))
-            .filter_map(|(slab, slot, row)| {
-                Some(Key { index: SLABS.index(slab, slot), generation: row.as_ref()?.generation })
-            })
+            .filter_map(|(slab, slot, row)| Some(row.as_ref()?.key(SLABS.index(slab, slot))))
             .collect()
     }
 }

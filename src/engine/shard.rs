@@ -53,7 +53,7 @@ pub struct Shard {
     wake: Wake,
     /// Opens that wait in the queue.
     opening: AtomicU32,
-    /// Links are opened and closed: the shard turns again within [`GATHER_NS`], whoever wakes it.
+    /// What gathers was said: the shard turns again within [`GATHER_NS`], whoever wakes it.
     gathers: AtomicBool,
     /// Commands ever sent: tells whether anything was said meanwhile.
     posted: AtomicU64,
@@ -76,7 +76,7 @@ pub struct Turns {
     outbox: Vec<Item>,
     /// Slots of links that nobody is told the end of.
     vacated: Vec<Key>,
-    /// Links were opened or closed in this turn.
+    /// Something that gathers was heard in this turn.
     gathered: bool,
     barriers: Vec<Sender<()>>,
     pause: Option<Pause>,
@@ -156,10 +156,16 @@ impl Shard {
         })
     }
 
-    /// Says something that must be acted upon now.
+    /// Says something that must be acted upon now, or what [gathers](Command::gathers): for that the shard is woken unless
+    /// it turns soon by itself.
     pub fn tell(&self, command: Command) {
+        let gathers = command.gathers();
         self.note(command);
-        self.rouse();
+        // Pairs with the fence in a turn: either the word is seen there, or the command is seen by the turn.
+        fence(Ordering::SeqCst);
+        if !(gathers && self.gathers.load(Ordering::Relaxed)) {
+            self.rouse();
+        }
     }
 
     /// Says something that matters at the next turn, whenever that is.
@@ -181,17 +187,6 @@ impl Shard {
 
     pub fn leave_queue(&self) {
         self.opening.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Says something of which there may be very much at once, and which can wait a moment for more of its kind: the
-    /// shard is woken unless it turns soon by itself.
-    pub fn gather(&self, command: Command) {
-        self.note(command);
-        // Pairs with the fence in a turn: either the word is seen there, or the command is seen by the turn.
-        fence(Ordering::SeqCst);
-        if !self.gathers.load(Ordering::Relaxed) {
-            self.rouse();
-        }
     }
 
     pub fn rouse(&self) {
@@ -316,8 +311,7 @@ impl Shard {
         look: impl FnOnce(&Row, &Words<'_>, Stamp) -> T,
     ) -> Result<T, Error> {
         let seen = self.attend(engine, |turns, now| {
-            let row = turns.rows.get(key.index).filter(|row| row.generation == key.generation);
-            row.zip(self.table.find(key)).map(|(row, words)| look(row, &words, now))
+            turns.rows.find(key).zip(self.table.find(key)).map(|(row, words)| look(row, &words, now))
         });
         seen.ok_or_else(Error::no_link)
     }

@@ -23,7 +23,6 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// be: who receives has seen what the sender did before; an empty queue says nothing about its senders.
 #[cfg(all(loom, test))]
 pub mod channel {
-    use super::{Condvar, Mutex, lock};
     use loom::sync::atomic::{AtomicUsize, Ordering};
     use std::collections::VecDeque;
     use std::sync::Arc;
@@ -32,10 +31,6 @@ pub mod channel {
     struct Queue<T> {
         items: std::sync::Mutex<VecDeque<T>>,
         count: AtomicUsize,
-        /// Of bounded queues only: the others are never waited for.
-        capacity: Option<usize>,
-        waiting: Mutex<()>,
-        filled: Condvar,
     }
 
     impl<T> Queue<T> {
@@ -53,12 +48,6 @@ pub mod channel {
         }
     }
 
-    pub enum TrySendError<T> {
-        Full(T),
-        #[allow(dead_code, reason = "both ends live as long as the engine in models")]
-        Disconnected(T),
-    }
-
     #[derive(Debug)]
     pub struct Empty;
 
@@ -69,23 +58,14 @@ pub mod channel {
         }
     }
 
-    fn new<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
-        let queue = Arc::new(Queue {
-            items: std::sync::Mutex::default(),
-            count: AtomicUsize::new(0),
-            capacity,
-            waiting: Mutex::new(()),
-            filled: Condvar::new(),
-        });
+    pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+        let queue = Arc::new(Queue { items: std::sync::Mutex::default(), count: AtomicUsize::new(0) });
         (Sender(Arc::clone(&queue)), Receiver(queue))
     }
 
-    pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-        new(None)
-    }
-
-    pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-        new(Some(capacity))
+    /// Nothing is sent but the end of its sender.
+    pub fn bounded<T>(_: usize) -> (Sender<T>, Receiver<T>) {
+        unbounded()
     }
 
     impl<T> Sender<T> {
@@ -93,16 +73,6 @@ pub mod channel {
             // loom lets other threads in before it counts, not after: count and items are always of one mind.
             self.0.count.fetch_add(1, Ordering::Release);
             self.0.items().push_back(item);
-            Ok(())
-        }
-
-        pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
-            let _waiting = lock(&self.0.waiting);
-            if self.0.capacity.is_some_and(|capacity| self.0.count.load(Ordering::Acquire) >= capacity) {
-                return Err(TrySendError::Full(item));
-            }
-            let _ = self.send(item);
-            self.0.filled.notify_one();
             Ok(())
         }
 
@@ -129,10 +99,7 @@ pub mod channel {
         }
 
         pub fn recv(&self) -> Result<T, Empty> {
-            let mut waiting = lock(&self.0.waiting);
-            while self.is_empty() {
-                waiting = self.0.filled.wait(waiting).expect("nobody panics inside");
-            }
+            // No model waits at a queue.
             self.try_recv()
         }
 

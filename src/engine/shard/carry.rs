@@ -106,7 +106,7 @@ impl Turn<'_> {
     /// The next attempt begins.
     fn attempt(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let link = LinkId::new(self.shard.number, Key { index, generation: row.generation });
+        let link = LinkId::new(self.shard.number, row.key(index));
         let Some(carried) = row.beside.carried_mut() else { return };
         carried.phase = Phase::LookingUp;
         carried.tried = carried.tried.saturating_add(1);
@@ -230,8 +230,7 @@ impl Turn<'_> {
         // What was read just now lies in the past of what follows from it.
         self.turns.clock.clamp(at);
         let Some(row) = self.turns.rows.get_mut(index) else { return };
-        let (generation, Some(desk)) = (row.generation, row.beside.desk().cloned()) else { return };
-        let key = Key { index, generation };
+        let (key, Some(desk)) = (row.key(index), row.beside.desk().cloned()) else { return };
         let mut said = std::mem::take(&mut self.turns.said);
         let talk = row.beside.carried_mut().and_then(|carried| carried.talk.as_mut());
         // Nobody else feeds it.
@@ -361,7 +360,7 @@ impl Turn<'_> {
     /// Who connected to a listener was not heard: the application never learns of it.
     fn dismiss(&mut self, index: u32) {
         let Some(row) = self.turns.rows.get(index) else { return };
-        let key = Key { index, generation: row.generation };
+        let key = row.key(index);
         row.beside.carried().into_iter().flat_map(|carried| &carried.seat).for_each(|seat| seat.listener().miss());
         self.shard.table.words(index).map(|words| words.close(key.generation));
         self.close(key);

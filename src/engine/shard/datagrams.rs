@@ -169,8 +169,7 @@ impl Place {
 /// Whether a link is open and has its connection, or is about to be opened.
 fn lives(table: &Table, rows: &Rows, key: Key) -> bool {
     let connected = |row: &Row| row.beside.carried().is_some_and(|carried| carried.is_ahead());
-    table.find(key).is_some()
-        && rows.get(key.index).is_none_or(|row| row.generation == key.generation && connected(row))
+    table.find(key).is_some() && rows.get(key.index).is_none_or(|row| row.key(key.index) == key && connected(row))
 }
 
 /// The beat that a datagram begins with, one-way or not, if nothing is wrong with it.

@@ -77,7 +77,7 @@ impl Turn<'_> {
         self.hand_over();
         let gathers = std::mem::take(&mut self.turns.gathered) && self.engine.turns_by_itself();
         self.shard.gathers.store(gathers, Ordering::Relaxed);
-        // Pairs with the fences in `news` and `gather`: either what was set above is seen there, or the command here.
+        // Pairs with the fences in `news` and `tell`: either what was set above is seen there, or the command here.
         fence(Ordering::SeqCst);
         if cut || (!gathers && !self.turns.inbox.is_empty()) {
             return Next::Again;
@@ -195,6 +195,7 @@ impl Turn<'_> {
                 self.fetch_commands((count - done).min(PORTION));
             }
             let Some(command) = self.turns.heard.pop_front() else { return };
+            self.turns.gathered |= command.gathers();
             match command {
                 Command::Open(opening) => self.open(opening),
                 Command::Link(key, said) => self.hear_of(key, said),
@@ -209,7 +210,6 @@ impl Turn<'_> {
 
     fn open(&mut self, opening: Opening) {
         self.shard.leave_queue();
-        self.turns.gathered = true;
         let index = opening.key.index;
         let now = self.turns.clock.latest();
         let carried = opening.beside.carried().is_some();
@@ -231,17 +231,14 @@ impl Turn<'_> {
     }
 
     pub(super) fn hear_of(&mut self, key: Key, said: Said) {
-        let Some(row) = self.turns.rows.find(key) else {
+        let Some(row) = self.turns.rows.find_mut(key) else {
             return;
         };
         let input = match said {
             Said::Close => return self.close(key),
             Said::Look => return self.visit(key.index, None),
             Said::Resolved(found) => return self.resolved(key.index, found),
-            Said::Start { at } => {
-                self.turns.gathered = true;
-                return self.start(key.index, at);
-            }
+            Said::Start { at } => return self.start(key.index, at),
             Said::Pause => Input::Pause,
             Said::Answer { sequence, at, at_us, echo_us } => {
                 let input = Input::Answer { sequence, at, at_us };
@@ -371,13 +368,12 @@ impl Turn<'_> {
     }
 
     fn set_data(&mut self, key: Key, data: LinkData) {
-        if let Some(row) = self.turns.rows.find(key) {
+        if let Some(row) = self.turns.rows.find_mut(key) {
             row.data = data;
         }
     }
 
     pub(super) fn close(&mut self, key: Key) {
-        self.turns.gathered = true;
         let Some(row) = self.turns.rows.remove(key) else { return };
         if row.beside.desk().is_some() {
             self.shard.desks.remove(key.index);
@@ -650,7 +646,7 @@ impl Turn<'_> {
         let observed = observed.or_else(|| socket.map(observe)).unwrap_or_default();
         let tcp = socket.and_then(|fd| tcp_info(fd).ok()).filter(|info| info.state.is_some()).map(Box::new);
         Event {
-            link: Some(LinkId::new(self.shard.number, Key { index, generation: row.generation })),
+            link: Some(LinkId::new(self.shard.number, row.key(index))),
             data: row.data,
             state: row.state(),
             cause: evidence.cause,
