@@ -778,9 +778,9 @@ typedef struct hbeat_info {
   uint64_t beats_received;
   /* Answers taken; with observe_only those that hbeat_link_feed_sent found. */
   uint64_t answers_sent;
-  /* Answers that came after their time; no sign of life. */
+  /* Answers that came after their time, but before the next probe; no sign of life. */
   uint64_t answers_late;
-  /* Answers to no beat of ours; no sign of life. */
+  /* Answers to no beat of ours, or later still; no sign of life. */
   uint64_t answers_unmatched;
   /* Answers owed and given up: for newer ones, because nobody took them, or because observe_only was turned on. */
   uint64_t answers_dropped;
@@ -974,9 +974,9 @@ typedef struct hbeat_stats {
   uint64_t beats_sent;
   /* Answers that matched a beat. */
   uint64_t answers_received;
-  /* Answers that came after their time. */
+  /* Answers that came after their time, but before the next probe. */
   uint64_t answers_late;
-  /* Answers to no beat of ours. */
+  /* Answers to no beat of ours, or later still. */
   uint64_t answers_unmatched;
   /* Beats of peers. */
   uint64_t beats_received;

@@ -122,9 +122,9 @@ pub struct hbeat_info {
     pub beats_received: u64,
     /// Answers taken; with observe_only those that hbeat_link_feed_sent found.
     pub answers_sent: u64,
-    /// Answers that came after their time; no sign of life.
+    /// Answers that came after their time, but before the next probe; no sign of life.
     pub answers_late: u64,
-    /// Answers to no beat of ours; no sign of life.
+    /// Answers to no beat of ours, or later still; no sign of life.
     pub answers_unmatched: u64,
     /// Answers owed and given up: for newer ones, because nobody took them, or because observe_only was turned on.
     pub answers_dropped: u64,

@@ -46,9 +46,9 @@ pub struct hbeat_stats {
     pub beats_sent: u64,
     /// Answers that matched a beat.
     pub answers_received: u64,
-    /// Answers that came after their time.
+    /// Answers that came after their time, but before the next probe.
     pub answers_late: u64,
-    /// Answers to no beat of ours.
+    /// Answers to no beat of ours, or later still.
     pub answers_unmatched: u64,
     /// Beats of peers.
     pub beats_received: u64,
